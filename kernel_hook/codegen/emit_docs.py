@@ -1,0 +1,44 @@
+"""Writes docs/support.md: what the hook answers of each driver function, by section of the table."""
+
+from __future__ import annotations
+
+from kernel_hook.codegen.table import Table
+
+_MEANING = {
+    "local": "answered in the client process",
+    "async": "sent, no wait",
+    "sync": "sent, waits for the reply",
+    "custom": "answered",
+    "refused": "CUDA_ERROR_NOT_SUPPORTED",
+}
+
+
+def emit(table: Table) -> str:
+    """The text of docs/support.md."""
+    counts = {mode: sum(1 for f in table.functions if f.mode == mode) for mode in _MEANING}
+    out = [
+        "# Support matrix of the driver API",
+        "",
+        "Generated from `kernel_hook/api/driver.api` (`make docs`). Every function below is exported by the hook and",
+        "found by `cuGetProcAddress`; a refused one returns `CUDA_ERROR_NOT_SUPPORTED` and is named once on stderr.",
+        "",
+        "| answer | meaning | functions |",
+        "|---|---|---|",
+        *(f"| {mode} | {meaning} | {counts[mode]} |" for mode, meaning in _MEANING.items()),
+        "",
+    ]
+    for section in dict.fromkeys(f.section for f in table.functions):
+        rows = [f for f in table.functions if f.section == section]
+        answered = [f for f in rows if f.mode != "refused"]
+        refused = [f for f in rows if f.mode == "refused"]
+        out += [f"## {section}", ""]
+        if answered:
+            out += ["| function | answer | since | per-thread variant |", "|---|---|---|---|"]
+            for f in answered:
+                since = f"{f.listing.version // 1000}.{f.listing.version % 1000 // 10}" if f.listing.base else ""
+                suffix = f.listing.per_thread_suffix
+                out.append(f"| `{f.name}` | {f.mode} | {since} | {f'`_{suffix}`' if suffix else ''} |")
+            out.append("")
+        if refused:
+            out += ["Refused: " + ", ".join(f"`{f.name}`" for f in refused) + ".", ""]
+    return "\n".join(out)

@@ -1,0 +1,287 @@
+// Copies and synchronous memsets. Where a pointer lies is told by its address: device arena, pinned arena, a module's
+// variable, or plain host memory, which only this process can read.
+//
+// Host memory to the device: small pieces travel in the command, larger ones through staging chunks; the call returns
+// when the source was read, as CUDA's does. Device to host memory: pieces come back in the reply or in chunks, several
+// under way at once. Pinned memory is the worker's as well, so its copies are one command and no wait.
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <optional>
+
+#include "api.hpp"
+#include "arena_heap.hpp"
+#include "call.hpp"
+#include "context.hpp"
+#include "globals.hpp"
+#include "objects.hpp"
+
+namespace tfusion::hook {
+
+namespace {
+
+using protocol::kChunkBytes;
+
+bool worker_can_reach(std::uint64_t address) {
+  MemoryBlock block{};
+  return device_heap().contains(address) || host_heap().contains(address) || find_global(address, &block);
+}
+
+CUresult up(std::uint64_t destination, const void* source, std::size_t bytes, std::uint64_t stream) {
+  const auto* from = static_cast<const std::byte*>(source);
+  if (bytes <= wire::kMaxInlineBytes) {
+    wire::CopyInline command{};
+    command.destination = destination;
+    command.stream = stream;
+    return post(command, from, static_cast<std::uint32_t>(bytes));
+  }
+  while (bytes > 0) {
+    const auto piece = static_cast<std::uint32_t>(std::min<std::size_t>(bytes, kChunkBytes));
+    UpChunk chunk;
+    if (!chunk.valid()) return enter_slowly(true);
+    std::memcpy(chunk.data(), from, piece);
+    wire::CopyFromStaging command{};
+    command.destination = destination;
+    command.stream = stream;
+    command.chunk = chunk.index();
+    command.bytes = piece;
+    if (CUresult r = post(command); r != CUDA_SUCCESS) return r;
+    from += piece;
+    destination += piece;
+    bytes -= piece;
+  }
+  return CUDA_SUCCESS;
+}
+
+// One piece of a copy to host memory that is under way.
+struct Piece {
+  std::optional<Reply> reply;
+  std::optional<DownChunk> chunk;
+  std::byte* to = nullptr;
+  std::uint32_t bytes = 0;
+};
+
+CUresult land(Piece& piece) {
+  const CUresult result = piece.reply->wait();
+  if (result == CUDA_SUCCESS) std::memcpy(piece.to, piece.chunk->data(), piece.bytes);
+  piece.reply.reset();
+  piece.chunk.reset();
+  return result;
+}
+
+CUresult down(void* destination, std::uint64_t source, std::size_t bytes, std::uint64_t stream) {
+  auto* to = static_cast<std::byte*>(destination);
+  if (bytes <= protocol::kReplyPayloadBytes) {
+    Reply reply;
+    wire::CopyToReply command{};
+    command.source = source;
+    command.stream = stream;
+    command.bytes = static_cast<std::uint32_t>(bytes);
+    const CUresult result = call_with(reply, command);
+    if (result == CUDA_SUCCESS) std::memcpy(to, reply.payload(), bytes);
+    return result;
+  }
+  constexpr std::size_t kUnderWay = 6;  // less than half of the chunks, so that two threads never starve each other
+  static_assert(2 * kUnderWay < protocol::kDownChunks);
+  std::array<Piece, kUnderWay> pieces;
+  CUresult result = CUDA_SUCCESS;
+  std::size_t next = 0;
+  for (std::size_t sent = 0; sent < bytes && result == CUDA_SUCCESS; next = (next + 1) % kUnderWay) {
+    Piece& piece = pieces[next];
+    if (piece.reply) result = land(piece);
+    if (result != CUDA_SUCCESS) break;
+    piece.bytes = static_cast<std::uint32_t>(std::min<std::size_t>(bytes - sent, kChunkBytes));
+    piece.to = to + sent;
+    piece.chunk.emplace();
+    if (!piece.chunk->valid()) return enter_slowly(true);
+    piece.reply.emplace();
+    wire::CopyToStaging command{};
+    command.source = source + sent;
+    command.stream = stream;
+    command.chunk = piece.chunk->index();
+    command.bytes = piece.bytes;
+    command.header.opcode = static_cast<std::uint16_t>(wire::CopyToStaging::kOpcode);
+    command.header.reply_slot = piece.reply->slot();
+    result = post_bytes(command.header, sizeof command, nullptr, 0);
+    if (result != CUDA_SUCCESS) piece.reply.reset();
+    sent += piece.bytes;
+  }
+  for (std::size_t i = 0; i < kUnderWay; ++i) {
+    Piece& piece = pieces[(next + i) % kUnderWay];
+    if (!piece.reply) continue;
+    const CUresult landed = land(piece);
+    if (result == CUDA_SUCCESS) result = landed;
+  }
+  return result;
+}
+
+CUresult between(std::uint64_t destination, std::uint64_t source, std::size_t bytes, std::uint64_t stream) {
+  wire::CopyBetween command{};
+  command.destination = destination;
+  command.source = source;
+  command.bytes = bytes;
+  command.stream = stream;
+  return post(command);
+}
+
+CUresult wait_for(std::uint64_t stream) {
+  wire::StreamSynchronize command{};
+  command.stream = stream;
+  return call(command);
+}
+
+enum class Direction { any, host_to_device, device_to_host, device_to_device };
+
+// `synchronous`: the data is at its place when the call returns, as far as the host can tell.
+CUresult copy(Direction direction, std::uint64_t destination, std::uint64_t source, std::size_t bytes, CUstream stream,
+              bool synchronous) {
+  if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
+  if (bytes == 0) return CUDA_SUCCESS;
+  if (destination == 0 || source == 0) return CUDA_ERROR_INVALID_VALUE;
+  std::uint64_t on = 0;
+  if (CUresult r = stream_on_wire(stream, &on); r != CUDA_SUCCESS) return r;
+  const bool to_worker = worker_can_reach(destination), from_worker = worker_can_reach(source);
+  const bool needs_device_destination = direction == Direction::host_to_device || direction == Direction::device_to_device;
+  const bool needs_device_source = direction == Direction::device_to_host || direction == Direction::device_to_device;
+  if ((needs_device_destination && !to_worker) || (needs_device_source && !from_worker)) return CUDA_ERROR_INVALID_VALUE;
+  if (to_worker && from_worker) {
+    const CUresult result = between(destination, source, bytes, on);
+    const bool host_sees_it = host_heap().contains(destination) || host_heap().contains(source);
+    return result == CUDA_SUCCESS && synchronous && host_sees_it ? wait_for(on) : result;
+  }
+  if (to_worker) return up(destination, reinterpret_cast<const void*>(source), bytes, on);
+  if (from_worker) return down(reinterpret_cast<void*>(destination), source, bytes, on);
+  // Host to host: after what the stream holds, as the driver does it.
+  if (CUresult r = wait_for(on); r != CUDA_SUCCESS) return r;
+  std::memmove(reinterpret_cast<void*>(destination), reinterpret_cast<const void*>(source), bytes);
+  return CUDA_SUCCESS;
+}
+
+struct Side2D {
+  std::uint64_t start;
+  std::size_t pitch;
+};
+
+CUresult side(CUmemorytype type, const void* host, CUdeviceptr device, std::size_t pitch, std::size_t x, std::size_t y,
+              std::size_t width, Side2D* out) {
+  std::uint64_t base = 0;
+  switch (type) {
+    case CU_MEMORYTYPE_HOST:
+      base = number(host);
+      break;
+    case CU_MEMORYTYPE_DEVICE:
+    case CU_MEMORYTYPE_UNIFIED:
+      base = device;
+      break;
+    default:
+      refuse("cuMemcpy2D with arrays");
+      return CUDA_ERROR_NOT_SUPPORTED;
+  }
+  if (base == 0) return CUDA_ERROR_INVALID_VALUE;
+  if (pitch == 0) pitch = x + width;
+  if (x > pitch || width > pitch - x) return CUDA_ERROR_INVALID_VALUE;
+  *out = {base + y * pitch + x, pitch};
+  return CUDA_SUCCESS;
+}
+
+CUresult copy_2d(const CUDA_MEMCPY2D* c, CUstream stream, bool synchronous) {
+  if (c == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
+  if (c->WidthInBytes == 0 || c->Height == 0) return CUDA_SUCCESS;
+  Side2D from{}, to{};
+  if (CUresult r = side(c->srcMemoryType, c->srcHost, c->srcDevice, c->srcPitch, c->srcXInBytes, c->srcY,
+                        c->WidthInBytes, &from);
+      r != CUDA_SUCCESS) {
+    return r;
+  }
+  if (CUresult r = side(c->dstMemoryType, c->dstHost, c->dstDevice, c->dstPitch, c->dstXInBytes, c->dstY,
+                        c->WidthInBytes, &to);
+      r != CUDA_SUCCESS) {
+    return r;
+  }
+  if (from.pitch == c->WidthInBytes && to.pitch == c->WidthInBytes) {
+    return copy(Direction::any, to.start, from.start, c->WidthInBytes * c->Height, stream, synchronous);
+  }
+  if (worker_can_reach(from.start) && worker_can_reach(to.start)) {
+    wire::Copy2DBetween command{};
+    if (CUresult r = stream_on_wire(stream, &command.stream); r != CUDA_SUCCESS) return r;
+    command.destination = to.start;
+    command.source = from.start;
+    command.destination_pitch = to.pitch;
+    command.source_pitch = from.pitch;
+    command.width = c->WidthInBytes;
+    command.height = c->Height;
+    const CUresult result = post(command);
+    const bool host_sees_it = host_heap().contains(from.start) || host_heap().contains(to.start);
+    return result == CUDA_SUCCESS && synchronous && host_sees_it ? wait_for(command.stream) : result;
+  }
+  for (std::size_t row = 0; row < c->Height; ++row) {
+    if (CUresult r = copy(Direction::any, to.start + row * to.pitch, from.start + row * from.pitch, c->WidthInBytes, stream, synchronous);
+        r != CUDA_SUCCESS) {
+      return r;
+    }
+  }
+  return CUDA_SUCCESS;
+}
+
+}  // namespace
+
+namespace api {
+
+CUresult cuMemcpy(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount) { return copy(Direction::any, dst, src, ByteCount, nullptr, true); }
+
+CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream) {
+  return copy(Direction::any, dst, src, ByteCount, hStream, false);
+}
+
+CUresult cuMemcpyHtoD_v2(CUdeviceptr dstDevice, const void* srcHost, size_t ByteCount) {
+  return copy(Direction::host_to_device, dstDevice, number(srcHost), ByteCount, nullptr, true);
+}
+
+CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr dstDevice, const void* srcHost, size_t ByteCount, CUstream hStream) {
+  return copy(Direction::host_to_device, dstDevice, number(srcHost), ByteCount, hStream, false);
+}
+
+CUresult cuMemcpyDtoH_v2(void* dstHost, CUdeviceptr srcDevice, size_t ByteCount) {
+  return copy(Direction::device_to_host, number(dstHost), srcDevice, ByteCount, nullptr, true);
+}
+
+CUresult cuMemcpyDtoHAsync_v2(void* dstHost, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) {
+  return copy(Direction::device_to_host, number(dstHost), srcDevice, ByteCount, hStream, false);
+}
+
+CUresult cuMemcpyDtoD_v2(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount) {
+  return copy(Direction::device_to_device, dstDevice, srcDevice, ByteCount, nullptr, false);
+}
+
+CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) {
+  return copy(Direction::device_to_device, dstDevice, srcDevice, ByteCount, hStream, false);
+}
+
+CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D* pCopy) { return copy_2d(pCopy, nullptr, true); }
+CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D* pCopy) { return copy_2d(pCopy, nullptr, true); }
+CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D* pCopy, CUstream hStream) { return copy_2d(pCopy, hStream, false); }
+
+// A memset of device memory does not wait for the device, with or without Async in its name; only the default stream
+// differs from the stream that an Async call names.
+CUresult cuMemsetD8_v2(CUdeviceptr dstDevice, unsigned char uc, size_t N) {
+  return api::cuMemsetD8Async(dstDevice, uc, N, nullptr);
+}
+CUresult cuMemsetD16_v2(CUdeviceptr dstDevice, unsigned short us, size_t N) {
+  return api::cuMemsetD16Async(dstDevice, us, N, nullptr);
+}
+CUresult cuMemsetD32_v2(CUdeviceptr dstDevice, unsigned int ui, size_t N) {
+  return api::cuMemsetD32Async(dstDevice, ui, N, nullptr);
+}
+CUresult cuMemsetD2D8_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width, size_t Height) {
+  return api::cuMemsetD2D8Async(dstDevice, dstPitch, uc, Width, Height, nullptr);
+}
+CUresult cuMemsetD2D16_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height) {
+  return api::cuMemsetD2D16Async(dstDevice, dstPitch, us, Width, Height, nullptr);
+}
+CUresult cuMemsetD2D32_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width, size_t Height) {
+  return api::cuMemsetD2D32Async(dstDevice, dstPitch, ui, Width, Height, nullptr);
+}
+
+}  // namespace api
+}  // namespace tfusion::hook

@@ -1,0 +1,133 @@
+#include "image.hpp"
+
+#include <elf.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "call.hpp"
+
+namespace tfusion::hook {
+
+namespace {
+
+// The container formats, as measured: a wrapper that points to a header, which tells its own size and the payload's.
+constexpr std::uint32_t kFatbinWrapperMagic = 0x466243b1;
+constexpr std::uint32_t kFatbinMagic = 0xba55ed50;
+
+struct FatbinWrapper {
+  std::uint32_t magic;
+  std::uint32_t version;
+  const void* data;
+  const void* other;
+};
+
+struct FatbinHeader {
+  std::uint32_t magic;
+  std::uint16_t version;
+  std::uint16_t header_bytes;
+  std::uint64_t payload_bytes;
+};
+
+template <typename T>
+T load(const void* from) {
+  T value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+std::size_t elf_bytes(const std::byte* image) {
+  const auto header = load<Elf64_Ehdr>(image);
+  std::uint64_t end = std::max<std::uint64_t>(header.e_shoff + std::uint64_t{header.e_shnum} * header.e_shentsize,
+                                              header.e_phoff + std::uint64_t{header.e_phnum} * header.e_phentsize);
+  for (unsigned i = 0; i < header.e_shnum; ++i) {
+    const auto section = load<Elf64_Shdr>(image + header.e_shoff + std::uint64_t{i} * header.e_shentsize);
+    if (section.sh_type != SHT_NOBITS) end = std::max<std::uint64_t>(end, section.sh_offset + section.sh_size);
+  }
+  return end;
+}
+
+}  // namespace
+
+CUresult image_extent(const void* image, std::span<const std::byte>* out) {
+  if (image == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  const auto* bytes = static_cast<const std::byte*>(image);
+  if (load<std::uint8_t>(image) == 0) return CUDA_ERROR_INVALID_IMAGE;
+  if (std::memchr(image, 0, 4) == nullptr && load<std::uint32_t>(image) == kFatbinWrapperMagic) {
+    bytes = static_cast<const std::byte*>(load<FatbinWrapper>(image).data);
+    if (bytes == nullptr) return CUDA_ERROR_INVALID_IMAGE;
+  }
+  const auto* text = reinterpret_cast<const char*>(bytes);
+  if (std::memchr(text, 0, 4) == nullptr && load<std::uint32_t>(bytes) == kFatbinMagic) {
+    const auto header = load<FatbinHeader>(bytes);
+    *out = {bytes, header.header_bytes + static_cast<std::size_t>(header.payload_bytes)};
+    return CUDA_SUCCESS;
+  }
+  if (std::memcmp(text, ELFMAG, 1) == 0) {
+    if (std::memcmp(text, ELFMAG, SELFMAG) != 0) return CUDA_ERROR_INVALID_IMAGE;
+    *out = {bytes, elf_bytes(bytes)};
+    return CUDA_SUCCESS;
+  }
+  *out = {bytes, std::strlen(text) + 1};
+  return CUDA_SUCCESS;
+}
+
+CUresult upload_image(const protocol::Digest& digest, std::span<const std::byte> image) {
+  for (std::size_t offset = 0; offset < image.size(); offset += protocol::kChunkBytes) {
+    UpChunk chunk;
+    if (!chunk.valid()) return enter_slowly(true);
+    wire::ImagePart command{};
+    std::memcpy(command.digest, digest.data(), digest.size());
+    command.image_bytes = image.size();
+    command.offset = offset;
+    command.chunk = chunk.index();
+    command.bytes = static_cast<std::uint32_t>(std::min<std::size_t>(image.size() - offset, protocol::kChunkBytes));
+    std::memcpy(chunk.data(), image.data() + offset, command.bytes);
+    if (CUresult r = call(command); r != CUDA_SUCCESS) return r;
+  }
+  return CUDA_SUCCESS;
+}
+
+std::uint32_t JitOptions::encode(std::span<std::uint64_t> out) const {
+  std::uint32_t count = 0;
+  for (std::size_t i = 0; i < options.size() && 2 * (count + 1) <= out.size(); ++i) {
+    switch (options[i]) {
+      case CU_JIT_INFO_LOG_BUFFER:
+      case CU_JIT_ERROR_LOG_BUFFER:
+      case CU_JIT_WALL_TIME:
+      case CU_JIT_THREADS_PER_BLOCK:
+      case CU_JIT_GLOBAL_SYMBOL_NAMES:
+      case CU_JIT_GLOBAL_SYMBOL_ADDRESSES:
+      case CU_JIT_GLOBAL_SYMBOL_COUNT:
+        continue;  // pointers into this process, or outputs
+      default:
+        break;
+    }
+    out[2 * count] = static_cast<std::uint64_t>(options[i]);
+    out[2 * count + 1] = reinterpret_cast<std::uint64_t>(values[i]);
+    ++count;
+  }
+  return count;
+}
+
+void JitOptions::deliver_logs(std::span<const char> info, std::span<const char> error) const {
+  auto deliver = [&](CUjit_option buffer_option, CUjit_option size_option, std::span<const char> text) {
+    std::size_t buffer_at = options.size(), size_at = options.size();
+    for (std::size_t i = 0; i < options.size(); ++i) {
+      if (options[i] == buffer_option) buffer_at = i;
+      if (options[i] == size_option) size_at = i;
+    }
+    if (buffer_at == options.size() || size_at == options.size()) return;
+    const auto room = static_cast<std::uint32_t>(reinterpret_cast<std::uint64_t>(values[size_at]));
+    auto* buffer = static_cast<char*>(values[buffer_at]);
+    if (buffer == nullptr || room == 0) return;
+    const std::size_t n = std::min<std::size_t>(text.size(), room - 1);
+    if (n > 0) std::memcpy(buffer, text.data(), n);
+    buffer[n] = '\0';
+    values[size_at] = reinterpret_cast<void*>(n);  // the driver writes the log's size where the room was
+  };
+  deliver(CU_JIT_INFO_LOG_BUFFER, CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES, info);
+  deliver(CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES, error);
+}
+
+}  // namespace tfusion::hook

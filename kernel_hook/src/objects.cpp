@@ -1,0 +1,81 @@
+#include "objects.hpp"
+
+#include "call.hpp"
+
+namespace tfusion::hook {
+
+using protocol::HandleKind;
+
+// Never destroyed: CUDA libraries call in from their own static destructors.
+HandleTable<StreamObject>& streams() {
+  static auto& table = *new HandleTable<StreamObject>(HandleKind::stream);
+  return table;
+}
+HandleTable<EventObject>& events() {
+  static auto& table = *new HandleTable<EventObject>(HandleKind::event);
+  return table;
+}
+HandleTable<ModuleObject>& modules() {
+  static auto& table = *new HandleTable<ModuleObject>(HandleKind::module);
+  return table;
+}
+HandleTable<KernelObject>& kernels() {
+  static auto& table = *new HandleTable<KernelObject>(HandleKind::kernel);
+  return table;
+}
+
+void KernelObject::reset() {
+  std::lock_guard lock(mutex);
+  name.clear();
+  module = 0;
+  description.store(nullptr);
+  owned.reset();
+  occupancy.clear();
+}
+
+void ModuleObject::reset() {
+  std::lock_guard lock(mutex);
+  as_library = false;
+  kernels.clear();
+  globals.clear();
+}
+
+void forget_objects() {
+  kernels().erase_all();
+  modules().erase_all();
+  events().erase_all();
+  streams().erase_all();
+  forget_thread_streams();
+}
+
+std::uint64_t new_handle(HandleKind kind) {
+  switch (kind) {
+    case HandleKind::stream:
+      return streams().create();
+    case HandleKind::event:
+      return events().create();
+    case HandleKind::module:
+      return modules().create();
+    case HandleKind::kernel:
+      return kernels().create();
+    case HandleKind::none:
+    case HandleKind::link:
+    case HandleKind::context:
+      break;
+  }
+  return 0;
+}
+
+CUresult event_on_wire(CUevent event, std::uint64_t* wire) {
+  if (events().find(number(event)) == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  *wire = number(event);
+  return CUDA_SUCCESS;
+}
+
+CUresult module_on_wire(CUmodule module, std::uint64_t* wire) {
+  if (modules().find(number(module)) == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  *wire = number(module);
+  return CUDA_SUCCESS;
+}
+
+}  // namespace tfusion::hook

@@ -1,0 +1,218 @@
+// Streams: the client chooses the handle, keeps flags and priority, and maps the default streams.
+#include <pthread.h>
+
+#include <atomic>
+
+#include "api.hpp"
+#include "call.hpp"
+#include "context.hpp"
+#include "objects.hpp"
+
+namespace tfusion::hook {
+
+namespace {
+
+constinit std::atomic<std::uint64_t> next_stream_id{10};  // below: the default streams
+constinit std::atomic<std::uint64_t> reset_epoch{1};
+
+// Plain data: nothing here needs a destructor at thread or process exit.
+thread_local bool per_thread_default = false;
+thread_local std::uint64_t thread_stream = 0;
+thread_local std::uint64_t thread_stream_epoch = 0;
+
+CUresult create_stream(unsigned flags, int priority, std::uint64_t* handle) {
+  *handle = streams().create([&](StreamObject& s) {
+    s.flags = flags;
+    s.priority = priority;
+    s.id = next_stream_id.fetch_add(1);
+  });
+  if (*handle == 0) return CUDA_ERROR_OUT_OF_MEMORY;
+  wire::StreamCreate command{};
+  command.stream = *handle;
+  command.flags = flags;
+  command.priority = priority;
+  return post(command);
+}
+
+void release_thread_stream(void* value) {
+  const std::uint64_t handle = reinterpret_cast<std::uint64_t>(value);
+  if (enter() != CUDA_SUCCESS || streams().find(handle) == nullptr) return;
+  api::cuStreamDestroy_v2(reinterpret_cast<CUstream>(handle));
+}
+
+CUresult own_stream(std::uint64_t* wire) {
+  const std::uint64_t epoch = reset_epoch.load(std::memory_order_relaxed);
+  if (thread_stream == 0 || thread_stream_epoch != epoch) {
+    static const pthread_key_t key = [] {
+      pthread_key_t k{};
+      pthread_key_create(&k, release_thread_stream);
+      return k;
+    }();
+    if (CUresult r = create_stream(CU_STREAM_DEFAULT, 0, &thread_stream); r != CUDA_SUCCESS) return r;
+    thread_stream_epoch = epoch;
+    pthread_setspecific(key, reinterpret_cast<void*>(thread_stream));
+  }
+  *wire = thread_stream;
+  return CUDA_SUCCESS;
+}
+
+// Flags, priority and id of any stream a program may name.
+CUresult describe(CUstream stream, StreamObject* out) {
+  if (number(stream) <= 2) {
+    const bool own = number(stream) == 2 || (number(stream) == 0 && per_thread_default);
+    *out = StreamObject{CU_STREAM_DEFAULT, 0, own ? 2 + std::uint64_t{thread_number()} * 1'000'000 : 1};
+    return CUDA_SUCCESS;
+  }
+  const StreamObject* object = streams().find(number(stream));
+  if (object == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  *out = *object;
+  return CUDA_SUCCESS;
+}
+
+}  // namespace
+
+PerThreadDefaultStream::PerThreadDefaultStream() : before_(per_thread_default) { per_thread_default = true; }
+PerThreadDefaultStream::~PerThreadDefaultStream() { per_thread_default = before_; }
+
+void forget_thread_streams() { reset_epoch.fetch_add(1); }
+
+CUresult stream_on_wire(CUstream stream, std::uint64_t* wire) {
+  switch (number(stream)) {
+    case 0:
+      if (per_thread_default) return own_stream(wire);
+      [[fallthrough]];
+    case 1:
+      *wire = kLegacyStream;
+      return CUDA_SUCCESS;
+    case 2:
+      return own_stream(wire);
+    default:
+      if (streams().find(number(stream)) == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+      *wire = number(stream);
+      return CUDA_SUCCESS;
+  }
+}
+
+namespace api {
+
+CUresult cuStreamCreateWithPriority(CUstream* phStream, unsigned int flags, int priority) {
+  if (phStream == nullptr || (flags & ~1u) != 0) return CUDA_ERROR_INVALID_VALUE;
+  if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
+  const protocol::DeviceFacts& facts = shared.control().facts;
+  if (priority > facts.least_priority) priority = facts.least_priority;
+  if (priority < facts.greatest_priority) priority = facts.greatest_priority;
+  std::uint64_t handle = 0;
+  const CUresult result = create_stream(flags, priority, &handle);
+  if (result == CUDA_SUCCESS) *phStream = reinterpret_cast<CUstream>(handle);
+  return result;
+}
+
+CUresult cuStreamCreate(CUstream* phStream, unsigned int Flags) {
+  return api::cuStreamCreateWithPriority(phStream, Flags, 0);
+}
+
+CUresult cuStreamDestroy_v2(CUstream hStream) {
+  if (!streams().erase(number(hStream))) return CUDA_ERROR_INVALID_HANDLE;
+  wire::StreamDestroy command{};
+  command.stream = number(hStream);
+  return post(command);
+}
+
+CUresult cuStreamSynchronize(CUstream hStream) {
+  wire::StreamSynchronize command{};
+  if (CUresult r = stream_on_wire(hStream, &command.stream); r != CUDA_SUCCESS) return r;
+  return call(command);
+}
+
+CUresult cuStreamGetPriority(CUstream hStream, int* priority) {
+  StreamObject s;
+  if (priority == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  const CUresult r = describe(hStream, &s);
+  if (r == CUDA_SUCCESS) *priority = s.priority;
+  return r;
+}
+
+CUresult cuStreamGetFlags(CUstream hStream, unsigned int* flags) {
+  StreamObject s;
+  if (flags == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  const CUresult r = describe(hStream, &s);
+  if (r == CUDA_SUCCESS) *flags = s.flags;
+  return r;
+}
+
+CUresult cuStreamGetId(CUstream hStream, unsigned long long* streamId) {
+  StreamObject s;
+  if (streamId == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  const CUresult r = describe(hStream, &s);
+  if (r == CUDA_SUCCESS) *streamId = s.id;
+  return r;
+}
+
+CUresult cuStreamGetCtx(CUstream hStream, CUcontext* pctx) {
+  StreamObject s;
+  if (pctx == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  const CUresult r = describe(hStream, &s);
+  if (r == CUDA_SUCCESS) *pctx = primary_context();
+  return r;
+}
+
+CUresult cuStreamGetCtx_v2(CUstream hStream, CUcontext* pCtx, CUgreenCtx* pGreenCtx) {
+  if (pGreenCtx != nullptr) *pGreenCtx = nullptr;
+  return api::cuStreamGetCtx(hStream, pCtx);
+}
+
+CUresult cuStreamGetDevice(CUstream hStream, CUdevice* device) {
+  StreamObject s;
+  if (device == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  const CUresult r = describe(hStream, &s);
+  if (r == CUDA_SUCCESS) *device = 0;
+  return r;
+}
+
+// Capture itself is refused (cuStreamBeginCapture), so no stream ever captures.
+CUresult cuStreamIsCapturing(CUstream hStream, CUstreamCaptureStatus* captureStatus) {
+  StreamObject s;
+  if (captureStatus == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  const CUresult r = describe(hStream, &s);
+  if (r == CUDA_SUCCESS) *captureStatus = CU_STREAM_CAPTURE_STATUS_NONE;
+  return r;
+}
+
+CUresult cuStreamGetCaptureInfo(CUstream hStream, CUstreamCaptureStatus* captureStatus_out, cuuint64_t*) {
+  return api::cuStreamIsCapturing(hStream, captureStatus_out);
+}
+
+CUresult cuStreamGetCaptureInfo_v2(CUstream hStream, CUstreamCaptureStatus* captureStatus_out, cuuint64_t*, CUgraph*,
+                                   const CUgraphNode**, size_t*) {
+  return api::cuStreamIsCapturing(hStream, captureStatus_out);
+}
+
+CUresult cuStreamGetCaptureInfo_v3(CUstream hStream, CUstreamCaptureStatus* captureStatus_out, cuuint64_t*, CUgraph*,
+                                   const CUgraphNode**, const CUgraphEdgeData**, size_t*) {
+  return api::cuStreamIsCapturing(hStream, captureStatus_out);
+}
+
+CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode* mode) {
+  static thread_local CUstreamCaptureMode mine = CU_STREAM_CAPTURE_MODE_GLOBAL;
+  if (mode == nullptr || *mode > CU_STREAM_CAPTURE_MODE_RELAXED) return CUDA_ERROR_INVALID_VALUE;
+  const CUstreamCaptureMode before = mine;
+  mine = *mode;
+  *mode = before;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuEventDestroy_v2(CUevent hEvent) {
+  if (!events().erase(number(hEvent))) return CUDA_ERROR_INVALID_HANDLE;
+  wire::EventDestroy command{};
+  command.event = number(hEvent);
+  return post(command);
+}
+
+CUresult cuEventSynchronize(CUevent hEvent) {
+  wire::EventSynchronize command{};
+  if (CUresult r = event_on_wire(hEvent, &command.event); r != CUDA_SUCCESS) return r;
+  return call(command);
+}
+
+}  // namespace api
+}  // namespace tfusion::hook
