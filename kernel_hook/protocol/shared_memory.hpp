@@ -25,8 +25,8 @@ inline constexpr std::uint32_t kRingBytes = 4u << 20;
 inline constexpr std::uint32_t kReplySlots = 64;
 inline constexpr std::uint32_t kReplySlotBytes = 4096;
 inline constexpr std::uint32_t kChunkBytes = 1u << 20;
-inline constexpr std::uint32_t kUpChunks = 32;    // client to worker; the worker releases them
-inline constexpr std::uint32_t kDownChunks = 16;  // worker to client; the client releases them
+inline constexpr std::uint32_t kUpChunks = 16;    // client to worker; the worker releases them
+inline constexpr std::uint32_t kDownChunks = 14;  // worker to client; the client releases them
 inline constexpr std::uint32_t kChunks = kUpChunks + kDownChunks;
 
 inline constexpr std::uint32_t kMaxDeviceAttributes = 192;

@@ -1,0 +1,43 @@
+#include "account.hpp"
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <stdexcept>
+
+namespace tfusion::replay {
+
+SliceAccount::SliceAccount(int descriptor, unsigned slot, std::uint64_t limit_bytes)
+    : slot_(slot), limit_bytes_(limit_bytes) {
+  struct stat status {};
+  if (slot >= kSlots) throw std::runtime_error("A slice's account has no slot " + std::to_string(slot) + ".");
+  if (fstat(descriptor, &status) != 0 || static_cast<std::size_t>(status.st_size) < sizeof(Page)) {
+    throw std::runtime_error("The slice's account is smaller than its layout.");
+  }
+  void* memory = mmap(nullptr, sizeof(Page), PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+  if (memory == MAP_FAILED) throw std::runtime_error("The slice's account cannot be mapped.");
+  page_ = static_cast<Page*>(memory);
+}
+
+SliceAccount::~SliceAccount() { munmap(page_, sizeof(Page)); }
+
+bool SliceAccount::reserve(std::uint64_t bytes) {
+  if (bytes > limit_bytes_) return false;
+  // Claim first, then look: two sessions that claim the last piece at once may both fail, never both succeed.
+  page_->used_bytes[slot_].fetch_add(bytes);
+  if (used() <= limit_bytes_) return true;
+  page_->used_bytes[slot_].fetch_sub(bytes);
+  return false;
+}
+
+void SliceAccount::give_back(std::uint64_t bytes) { page_->used_bytes[slot_].fetch_sub(bytes); }
+
+std::uint64_t SliceAccount::used() const {
+  std::uint64_t sum = 0;
+  for (const auto& used : page_->used_bytes) sum += used.load();
+  return sum;
+}
+
+std::uint64_t SliceAccount::mine() const { return page_->used_bytes[slot_].load(); }
+
+}  // namespace tfusion::replay

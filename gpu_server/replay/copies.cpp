@@ -1,0 +1,111 @@
+// Copies between the client's data (in the command, or in staging) and this session's memory.
+//
+// A staging chunk is pinned memory that the client may change while it is copied: that changes data, never an address.
+#include <cstring>
+
+#include "replay_commands.hpp"
+#include "session.hpp"
+
+namespace tfusion::replay {
+
+using namespace protocol;
+
+namespace {
+
+bool up_chunk(std::uint32_t chunk, std::uint32_t bytes) { return chunk < kUpChunks && bytes > 0 && bytes <= kChunkBytes; }
+
+bool down_chunk(std::uint32_t chunk, std::uint32_t bytes) {
+  return chunk >= kUpChunks && chunk < kChunks && bytes > 0 && bytes <= kChunkBytes;
+}
+
+}  // namespace
+
+void replay(Session& session, const wire::CopyInline& command, std::span<const std::byte> tail) {
+  CUstream stream = nullptr;
+  if (!session.resolve(command.header, command.stream, &stream)) return;
+  if (tail.empty() || tail.size() > wire::kMaxInlineBytes) return session.protocol_error("CopyInline has no data, or too much");
+  if (!session.may_copy(command.destination, tail.size())) return session.note(command.header, CUDA_ERROR_INVALID_VALUE);
+  // From pageable memory of this size the driver copies before it returns, so the command's buffer is free again.
+  session.note(command.header,
+               session.driver().cuMemcpyHtoDAsync_v2(command.destination, tail.data(), tail.size(), stream));
+}
+
+void replay(Session& session, const wire::CopyFromStaging& command) {
+  if (!up_chunk(command.chunk, command.bytes)) return session.protocol_error("CopyFromStaging names no chunk that goes up");
+  CUstream stream = nullptr;
+  if (!session.resolve(command.header, command.stream, &stream)) return session.release_chunk(command.chunk);
+  CUresult result = CUDA_ERROR_INVALID_VALUE;
+  if (session.may_copy(command.destination, command.bytes)) {
+    result = session.driver().cuMemcpyHtoDAsync_v2(command.destination, session.shared().chunk(command.chunk),
+                                                   command.bytes, stream);
+  }
+  session.note(command.header, result);
+  if (result != CUDA_SUCCESS) return session.release_chunk(command.chunk);
+  session.pending().after_stream(stream, [&session, command](CUresult done) {
+    session.note(command.header, done);
+    session.release_chunk(command.chunk);
+  });
+}
+
+void replay(Session& session, const wire::CopyToStaging& command) {
+  if (!down_chunk(command.chunk, command.bytes)) return session.protocol_error("CopyToStaging names no chunk that comes down");
+  CUstream stream = nullptr;
+  if (!session.resolve(command.header, command.stream, &stream)) return;
+  if (!session.may_copy(command.source, command.bytes)) return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
+  const CUresult result = session.driver().cuMemcpyDtoHAsync_v2(session.shared().chunk(command.chunk), command.source,
+                                                                command.bytes, stream);
+  if (result != CUDA_SUCCESS) return session.reply(command.header, result);
+  session.pending().after_stream(stream, [&session, command](CUresult done) { session.reply(command.header, done); });
+}
+
+void replay(Session& session, const wire::CopyToReply& command) {
+  if (command.bytes == 0 || command.bytes > kReplyPayloadBytes) {
+    return session.protocol_error("CopyToReply asks for more than a reply holds");
+  }
+  CUstream stream = nullptr;
+  if (!session.resolve(command.header, command.stream, &stream)) return;
+  if (!session.may_copy(command.source, command.bytes)) return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
+  const CUresult result =
+      session.driver().cuMemcpyDtoHAsync_v2(session.reply_payload(command.header), command.source, command.bytes, stream);
+  if (result != CUDA_SUCCESS) return session.reply(command.header, result);
+  session.pending().after_stream(stream, [&session, command](CUresult done) {
+    session.reply_in_place(command.header, done, command.bytes);
+  });
+}
+
+void replay(Session& session, const wire::CopyBetween& command) {
+  CUstream stream = nullptr;
+  if (!session.resolve(command.header, command.stream, &stream)) return;
+  if (command.bytes == 0 || !session.may_copy(command.destination, command.bytes) ||
+      !session.may_copy(command.source, command.bytes)) {
+    return session.note(command.header, CUDA_ERROR_INVALID_VALUE);
+  }
+  session.note(command.header,
+               session.driver().cuMemcpyAsync(command.destination, command.source, command.bytes, stream));
+}
+
+void replay(Session& session, const wire::Copy2DBetween& command) {
+  CUstream stream = nullptr;
+  if (!session.resolve(command.header, command.stream, &stream)) return;
+  // (height - 1) * pitch + width, without overflow.
+  auto extent = [&](std::uint64_t pitch) -> std::uint64_t {
+    if (command.width == 0 || command.height == 0 || pitch < command.width) return 0;
+    if (pitch > kDeviceArenaBytes || command.height > kDeviceArenaBytes / pitch) return 0;
+    return (command.height - 1) * pitch + command.width;
+  };
+  const std::uint64_t to = extent(command.destination_pitch), from = extent(command.source_pitch);
+  if (to == 0 || from == 0 || !session.may_copy(command.destination, to) || !session.may_copy(command.source, from)) {
+    return session.note(command.header, CUDA_ERROR_INVALID_VALUE);
+  }
+  CUDA_MEMCPY2D copy{};
+  copy.srcMemoryType = copy.dstMemoryType = CU_MEMORYTYPE_UNIFIED;
+  copy.srcDevice = command.source;
+  copy.dstDevice = command.destination;
+  copy.srcPitch = command.source_pitch;
+  copy.dstPitch = command.destination_pitch;
+  copy.WidthInBytes = command.width;
+  copy.Height = command.height;
+  session.note(command.header, session.driver().cuMemcpy2DAsync_v2(&copy, stream));
+}
+
+}  // namespace tfusion::replay

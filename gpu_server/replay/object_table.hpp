@@ -1,0 +1,68 @@
+// The worker's objects of one kind, by the handle that the client chose. Every handle is checked for kind, place and
+// generation; a client cannot name an object that it did not make, nor make the table larger than its bound.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "protocol/handle.hpp"
+
+namespace tfusion::replay {
+
+template <typename T>
+class ObjectTable {
+ public:
+  explicit ObjectTable(protocol::HandleKind kind) : kind_(kind) {}
+
+  // Whether the client may use this handle for a new object: right kind, and nothing lives there.
+  bool vacant(std::uint64_t handle) const {
+    const protocol::Handle h = protocol::unpack(handle);
+    // A client numbers its objects densely; a number far beyond them would only cost memory.
+    if (h.kind != kind_ || h.index > slots_.size() + kMaxSkip) return false;
+    return h.index >= slots_.size() || !slots_[h.index].alive;
+  }
+
+  // Precondition: vacant(handle).
+  T& put(std::uint64_t handle, T object) {
+    const protocol::Handle h = protocol::unpack(handle);
+    if (h.index >= slots_.size()) slots_.resize(h.index + 1);
+    slots_[h.index] = Slot{true, h.generation, std::move(object)};
+    return slots_[h.index].object;
+  }
+
+  T* find(std::uint64_t handle) {
+    const protocol::Handle h = protocol::unpack(handle);
+    if (h.kind != kind_ || h.index >= slots_.size()) return nullptr;
+    Slot& slot = slots_[h.index];
+    return slot.alive && slot.generation == h.generation ? &slot.object : nullptr;
+  }
+
+  // Precondition: find(handle) != nullptr.
+  T take(std::uint64_t handle) {
+    Slot& slot = slots_[protocol::unpack(handle).index];
+    slot.alive = false;
+    return std::move(slot.object);
+  }
+
+  template <typename Visit>
+  void for_each(Visit&& visit) {
+    for (Slot& slot : slots_) {
+      if (slot.alive) visit(slot.object);
+    }
+  }
+
+  void clear() { slots_.clear(); }
+
+ private:
+  static constexpr std::uint32_t kMaxSkip = 4096;
+  struct Slot {
+    bool alive = false;
+    std::uint16_t generation = 0;
+    T object{};
+  };
+  protocol::HandleKind kind_;
+  std::vector<Slot> slots_;
+};
+
+}  // namespace tfusion::replay

@@ -1,0 +1,323 @@
+#include "session.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "dispatch.hpp"
+#include "protocol/futex.hpp"
+
+namespace tfusion::replay {
+
+using namespace protocol;
+
+namespace {
+
+// Errors after which a context is of no more use; the driver itself returns them for ever, and so does the hook.
+bool sticks(CUresult result) {
+  switch (result) {
+    case CUDA_ERROR_ILLEGAL_ADDRESS:
+    case CUDA_ERROR_LAUNCH_TIMEOUT:
+    case CUDA_ERROR_ASSERT:
+    case CUDA_ERROR_HARDWARE_STACK_ERROR:
+    case CUDA_ERROR_ILLEGAL_INSTRUCTION:
+    case CUDA_ERROR_MISALIGNED_ADDRESS:
+    case CUDA_ERROR_INVALID_ADDRESS_SPACE:
+    case CUDA_ERROR_INVALID_PC:
+    case CUDA_ERROR_LAUNCH_FAILED:
+    case CUDA_ERROR_ECC_UNCORRECTABLE:
+    case CUDA_ERROR_NVLINK_UNCORRECTABLE:
+    case CUDA_ERROR_CONTAINED:
+    case CUDA_ERROR_EXTERNAL_DEVICE:
+    case CUDA_ERROR_TENSOR_MEMORY_LEAK:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// On a machine with cores to spare the replay thread stays awake a little, so that the next command needs no wake-up.
+std::uint64_t spin_ns(bool work_pending) {
+  static const bool roomy = sysconf(_SC_NPROCESSORS_ONLN) >= 4;
+  if (!roomy) return work_pending ? 20'000 : 5'000;
+  return work_pending ? 1'000'000 : 100'000;
+}
+
+constexpr std::uint64_t kIdleNapNs = 500'000'000;
+constexpr std::uint64_t kFirstPollNapNs = 20'000;
+constexpr std::uint64_t kLastPollNapNs = 1'000'000;
+
+}  // namespace
+
+Session::Session(Device& device, SliceAccount& account, std::string cache_folder)
+    : device_(device),
+      account_(account),
+      images_(std::move(cache_folder)),
+      ring_(device.shared()),
+      pending_(device.driver()) {}
+
+Session::~Session() = default;
+
+// --- the loop ----------------------------------------------------------------------------------------------------------
+
+Ending Session::run() {
+  device_.driver()->cuCtxSetCurrent(nullptr);
+  CUcontext context = nullptr;  // contexts are per thread: this one may not be the thread that made it
+  if (device_.driver()->cuDevicePrimaryCtxRetain(&context, device_.ordinal()) != CUDA_SUCCESS ||
+      device_.driver()->cuCtxSetCurrent(context) != CUDA_SUCCESS) {
+    ending_ = Ending{"device_error", "The GPU's context could not be used."};
+  }
+  unsigned since_poll = 0;
+  while (!ending_) {
+    if (stopping_.load(std::memory_order_relaxed)) {
+      std::lock_guard lock(stop_mutex_);
+      ending_ = stop_request_;
+      break;
+    }
+    Command command;
+    switch (ring_.next(&command)) {
+      case RingReader::Next::command:
+        dispatch(*this, command.opcode, command.bytes, command.tail);
+        command_count_.fetch_add(1, std::memory_order_relaxed);
+        ring_.release();
+        idle_turns_ = 0;
+        if (++since_poll == 32) {
+          since_poll = 0;
+          pending_.poll();
+        }
+        break;
+      case RingReader::Next::empty:
+        since_poll = 0;
+        if (pending_.poll()) {
+          idle_turns_ = 0;
+        } else {
+          idle_wait();
+        }
+        break;
+      case RingReader::Next::malformed:
+        protocol_error(ring_.error());
+        break;
+    }
+  }
+  finish(*ending_);
+  return *ending_;
+}
+
+void Session::idle_wait() {
+  const bool work_pending = !pending_.empty();
+  if (idle_turns_++ == 0) idle_since_ns_ = now_ns();
+  const std::uint64_t idle_ns = now_ns() - idle_since_ns_;
+  if (idle_ns < spin_ns(work_pending)) {
+    cpu_relax();
+    return;
+  }
+  publish_use();
+  std::uint64_t nap = kIdleNapNs;
+  if (work_pending) {  // the longer the GPU takes, the less a late look matters
+    nap = std::min(kLastPollNapNs, std::max(kFirstPollNapNs, idle_ns / 16));
+  }
+  Control& control = shared().control();
+  control.consumer_asleep.store(1, std::memory_order_seq_cst);
+  // The client writes `head` and then looks at `consumer_asleep`; we do it the other way round.
+  const std::uint64_t head = control.head.load(std::memory_order_seq_cst);
+  if (!ring_.consumed(head) || stopping_.load(std::memory_order_seq_cst)) {
+    control.consumer_asleep.store(0, std::memory_order_relaxed);
+    return;
+  }
+  futex_wait(control.consumer_asleep, 1, nap);
+  control.consumer_asleep.store(0, std::memory_order_relaxed);
+}
+
+void Session::publish_use() {
+  WorkerStatus& status = shared().control().status;
+  status.slice_used_bytes.store(account_.used(), std::memory_order_relaxed);
+  status.commands.store(commands(), std::memory_order_relaxed);
+}
+
+void Session::stop(const std::string& reason, const std::string& sentence) {
+  {
+    std::lock_guard lock(stop_mutex_);
+    if (stopping_.load()) return;
+    stop_request_ = {reason, sentence};
+    stopping_.store(true);
+  }
+  Control& control = shared().control();
+  control.consumer_asleep.store(0);
+  futex_wake(control.consumer_asleep);
+}
+
+void Session::protocol_error(const std::string& sentence) {
+  if (!ending_) {
+    ending_ = Ending{"protocol_error", "This process sent the GPU worker a malformed command, so its session was ended: " +
+                                           sentence + ". Restart the kernel."};
+  }
+}
+
+// Tells the client and wakes everyone who waits there.
+void Session::finish(const Ending& ending) {
+  pending_.abandon(CUDA_ERROR_DEVICE_UNAVAILABLE);
+  Control& control = shared().control();
+  std::strncpy(control.status.reason, ending.detail.c_str(), sizeof control.status.reason - 1);
+  control.status.state.store(static_cast<std::uint32_t>(SessionState::ended), std::memory_order_seq_cst);
+  for (std::uint32_t i = 0; i < kReplySlots; ++i) {
+    ReplySlot& slot = shared().slot(i);
+    slot.result = CUDA_ERROR_DEVICE_UNAVAILABLE;
+    slot.payload_bytes = 0;
+    slot.state.store(ReplySlot::kDone);
+    futex_wake(slot.state);
+  }
+  control.space_epoch.fetch_add(1);
+  futex_wake(control.space_epoch);
+}
+
+// --- results -------------------------------------------------------------------------------------------------------------
+
+void Session::complete(const wire::CommandHeader& header, std::int32_t result, std::uint32_t payload_bytes) {
+  ReplySlot& slot = shared().slot(header.reply_slot);
+  slot.result = result;
+  slot.payload_bytes = payload_bytes;
+  if (slot.state.exchange(ReplySlot::kDone, std::memory_order_acq_rel) == ReplySlot::kPendingAsleep) {
+    futex_wake(slot.state);
+  }
+}
+
+void Session::note(const wire::CommandHeader&, CUresult result) {
+  if (result == CUDA_SUCCESS) return;
+  if (sticks(result)) {
+    if (sticky_error_ == 0) {
+      sticky_error_ = result;
+      shared().control().status.sticky_error.store(result, std::memory_order_release);
+    }
+  } else if (deferred_error_ == 0) {
+    deferred_error_ = result;
+  }
+}
+
+void Session::reply(const wire::CommandHeader& header, CUresult result, const void* fixed, std::size_t fixed_bytes,
+                    std::span<const std::byte> more) {
+  std::byte* payload = reply_payload(header);
+  if (fixed_bytes + more.size() > kReplyPayloadBytes) more = more.first(kReplyPayloadBytes - fixed_bytes);
+  if (fixed_bytes > 0) std::memcpy(payload, fixed, fixed_bytes);
+  if (!more.empty()) std::memcpy(payload + fixed_bytes, more.data(), more.size());
+  reply_in_place(header, result, static_cast<std::uint32_t>(fixed_bytes + more.size()));
+}
+
+void Session::reply_in_place(const wire::CommandHeader& header, CUresult result, std::uint32_t payload_bytes) {
+  note(header, sticks(result) ? result : CUDA_SUCCESS);
+  // An asynchronous command's error is told by the next call that synchronises, once.
+  if (result == CUDA_SUCCESS && deferred_error_ != 0) {
+    result = static_cast<CUresult>(deferred_error_);
+    deferred_error_ = 0;
+  }
+  if (sticky_error_ != 0) result = static_cast<CUresult>(sticky_error_);
+  complete(header, static_cast<std::int32_t>(result), payload_bytes);
+}
+
+void Session::reply_raw(const wire::CommandHeader& header, std::int32_t result) { complete(header, result, 0); }
+
+void Session::refuse(const wire::CommandHeader& header, CUresult result) {
+  if (header.reply_slot == wire::kNoReply) {
+    note(header, result);
+  } else {
+    reply(header, result);
+  }
+}
+
+void Session::release_chunk(std::uint32_t chunk) {
+  Control& control = shared().control();
+  control.chunk_busy[chunk].store(0, std::memory_order_seq_cst);
+  if (control.space_waiters.load(std::memory_order_seq_cst) != 0) {
+    control.space_epoch.fetch_add(1);
+    futex_wake(control.space_epoch);
+  }
+}
+
+// --- handles -------------------------------------------------------------------------------------------------------------
+
+template <typename Object>
+Object* Session::look_up(const wire::CommandHeader& header, std::uint64_t handle, ObjectTable<Object>& table,
+                         HandleKind kind) {
+  if (Object* object = table.find(handle)) return object;
+  if (unpack(handle).kind != kind) {
+    protocol_error(std::string(wire::kCommands[header.opcode].name) + " names " + std::to_string(handle) +
+                   ", which is no handle of the kind it needs");
+  } else {
+    refuse(header, CUDA_ERROR_INVALID_HANDLE);
+  }
+  return nullptr;
+}
+
+bool Session::resolve(const wire::CommandHeader& header, std::uint64_t handle, CUstream* out) {
+  if (handle == 1) {
+    *out = CU_STREAM_LEGACY;
+    return true;
+  }
+  const CUstream* found = look_up(header, handle, streams, HandleKind::stream);
+  if (found != nullptr) *out = *found;
+  return found != nullptr;
+}
+
+bool Session::resolve(const wire::CommandHeader& header, std::uint64_t handle, CUevent* out) {
+  const CUevent* found = look_up(header, handle, events, HandleKind::event);
+  if (found != nullptr) *out = *found;
+  return found != nullptr;
+}
+
+bool Session::resolve(const wire::CommandHeader& header, std::uint64_t handle, Module** out) {
+  *out = look_up(header, handle, modules, HandleKind::module);
+  return *out != nullptr;
+}
+
+bool Session::resolve(const wire::CommandHeader& header, std::uint64_t handle, Kernel** out) {
+  *out = look_up(header, handle, kernels, HandleKind::kernel);
+  return *out != nullptr;
+}
+
+bool Session::resolve(const wire::CommandHeader& header, std::uint64_t handle, Link** out) {
+  const std::unique_ptr<Link>* found = look_up(header, handle, links, HandleKind::link);
+  *out = found != nullptr ? found->get() : nullptr;
+  return found != nullptr;
+}
+
+bool Session::may_create(std::uint64_t handle, HandleKind kind) {
+  bool vacant = false;
+  switch (kind) {
+    case HandleKind::stream:
+      vacant = streams.vacant(handle);
+      break;
+    case HandleKind::event:
+      vacant = events.vacant(handle);
+      break;
+    case HandleKind::module:
+      vacant = modules.vacant(handle);
+      break;
+    case HandleKind::kernel:
+      vacant = kernels.vacant(handle);
+      break;
+    case HandleKind::link:
+      vacant = links.vacant(handle);
+      break;
+    case HandleKind::none:
+    case HandleKind::context:
+      break;
+  }
+  if (!vacant) protocol_error("a new object is to get handle " + std::to_string(handle) + ", which is taken or no handle");
+  return vacant;
+}
+
+void Session::created(std::uint64_t handle, CUstream stream, CUresult result) {
+  if (result == CUDA_SUCCESS) streams.put(handle, stream);
+}
+
+void Session::created(std::uint64_t handle, CUevent event, CUresult result) {
+  if (result == CUDA_SUCCESS) events.put(handle, event);
+}
+
+std::vector<CUstream> Session::all_streams() {
+  std::vector<CUstream> all{CU_STREAM_LEGACY};
+  streams.for_each([&](CUstream stream) { all.push_back(stream); });
+  return all;
+}
+
+}  // namespace tfusion::replay

@@ -1,0 +1,157 @@
+// One client process's session: its objects, its memory, its replies, and the loop that replays its commands.
+//
+// Everything here runs on the replay thread, but stop(), which any thread may call. A fault of the client's commands
+// ends the session with a sentence (protocol_error) and nothing else: the worker stays within its own memory.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "account.hpp"
+#include "commands.hpp"
+#include "device.hpp"
+#include "image_cache.hpp"
+#include "link.hpp"
+#include "object_table.hpp"
+#include "pending.hpp"
+#include "ring_reader.hpp"
+
+namespace tfusion::replay {
+
+struct Module {
+  CUmodule module = nullptr;    // one of the two
+  CUlibrary library = nullptr;
+  std::shared_ptr<const Image> image;  // the driver may read it for as long as the module lives
+  std::map<std::uint64_t, std::uint64_t> globals;  // address -> bytes, of those the client asked for
+};
+
+struct Kernel {
+  CUfunction function = nullptr;
+  std::uint64_t module = 0;
+};
+
+struct Mapping {
+  std::uint64_t bytes;
+  std::vector<CUmemGenericAllocationHandle> pieces;
+};
+
+// How a session ended, for the worker's control side.
+struct Ending {
+  std::string reason;  // closed, client_gone, protocol_error, device_error, stopped
+  std::string detail;  // a sentence
+};
+
+class Session {
+ public:
+  Session(Device& device, SliceAccount& account, std::string cache_folder);
+  ~Session();
+
+  // Replays until the session ends.
+  Ending run();
+
+  // Ends the session soon; from any thread. `sentence` is what the client will read.
+  void stop(const std::string& reason, const std::string& sentence);
+
+  std::uint64_t commands() const { return command_count_.load(std::memory_order_relaxed); }
+
+  // --- for replays, hand-written and generated ---------------------------------------------------------------------
+
+  const DriverFunctions& driver() const { return device_.driver().functions(); }
+  Device& device() { return device_; }
+  PendingWork& pending() { return pending_; }
+  ImageCache& images() { return images_; }
+  SliceAccount& account() { return account_; }
+  protocol::SharedMemory shared() const { return device_.shared(); }
+
+  // The driver's object behind a client's handle. If there is none: a reply or note of CUDA_ERROR_INVALID_HANDLE, or
+  // the session's end if the number is no handle of that kind at all; then false.
+  bool resolve(const wire::CommandHeader& header, std::uint64_t handle, CUstream* out);
+  bool resolve(const wire::CommandHeader& header, std::uint64_t handle, CUevent* out);
+  bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Module** out);
+  bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Kernel** out);
+  bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Link** out);
+
+  // Whether the client may give this handle to a new object; ends the session if not.
+  bool may_create(std::uint64_t handle, protocol::HandleKind kind);
+  void created(std::uint64_t handle, CUstream stream, CUresult result);
+  void created(std::uint64_t handle, CUevent event, CUresult result);
+
+  // The end of an asynchronous command: an error is kept for the next reply, or sticks to the context.
+  void note(const wire::CommandHeader& header, CUresult result);
+  // The end of a synchronous one. The payload is fixed bytes, then `more`.
+  void reply(const wire::CommandHeader& header, CUresult result, const void* fixed = nullptr, std::size_t fixed_bytes = 0,
+             std::span<const std::byte> more = {});
+  void reply_raw(const wire::CommandHeader& header, std::int32_t result);
+  // Where a payload is put by the GPU itself, before reply_in_place.
+  std::byte* reply_payload(const wire::CommandHeader& header) { return shared().slot(header.reply_slot).payload; }
+  void reply_in_place(const wire::CommandHeader& header, CUresult result, std::uint32_t payload_bytes);
+
+  void protocol_error(const std::string& sentence);
+
+  void release_chunk(std::uint32_t chunk);
+
+  // Whether [address, address + bytes) is memory that this session may copy to and from: its device arena, its pinned
+  // memory, or a variable of one of its modules.
+  bool may_copy(std::uint64_t address, std::uint64_t bytes);
+
+  // Memory of the arena and of the host arena.
+  CUresult commit(std::uint64_t address, std::uint64_t bytes);
+  CUresult decommit(std::uint64_t address);
+  CUresult commit_host(std::uint64_t offset, std::uint64_t bytes);
+  CUresult decommit_host(std::uint64_t offset);
+  bool may_commit(std::uint64_t address, std::uint64_t bytes) const;  // nothing there yet
+  bool may_commit_host(std::uint64_t offset, std::uint64_t bytes) const;
+  bool is_mapping(std::uint64_t address, std::uint64_t bytes) const;  // exactly one earlier commit
+  bool is_host_range(std::uint64_t offset, std::uint64_t bytes) const;
+  bool committed(std::uint64_t address, std::uint64_t bytes) const;  // memory everywhere in it
+  bool committed_host(std::uint64_t offset, std::uint64_t bytes) const;
+
+  std::vector<CUstream> all_streams();
+  CUresult reset();  // cuDevicePrimaryCtxReset
+  void unload(Module& module);
+
+  ObjectTable<CUstream> streams{protocol::HandleKind::stream};
+  ObjectTable<CUevent> events{protocol::HandleKind::event};
+  ObjectTable<Module> modules{protocol::HandleKind::module};
+  ObjectTable<Kernel> kernels{protocol::HandleKind::kernel};
+  ObjectTable<std::unique_ptr<Link>> links{protocol::HandleKind::link};
+
+ private:
+  template <typename Object>
+  Object* look_up(const wire::CommandHeader& header, std::uint64_t handle, ObjectTable<Object>& table,
+                  protocol::HandleKind kind);
+  void refuse(const wire::CommandHeader& header, CUresult result);
+  void idle_wait();
+  void publish_use();
+  void finish(const Ending& ending);
+  void complete(const wire::CommandHeader& header, std::int32_t result, std::uint32_t payload_bytes);
+
+  Device& device_;
+  SliceAccount& account_;
+  ImageCache images_;
+  RingReader ring_;
+  PendingWork pending_;
+  std::map<std::uint64_t, Mapping> mappings_;           // arena address -> memory behind it
+  std::map<std::uint64_t, std::uint64_t> host_ranges_;  // host arena offset -> bytes, registered
+  std::uint64_t host_bytes_ = 0;
+  std::uint32_t deferred_error_ = 0;  // CUresult of an asynchronous command, told by the next reply
+  std::uint32_t sticky_error_ = 0;
+  std::optional<Ending> ending_;  // the replay thread's own
+  std::uint32_t idle_turns_ = 0;
+  std::uint64_t idle_since_ns_ = 0;
+
+  std::atomic<bool> stopping_{false};
+  std::mutex stop_mutex_;
+  Ending stop_request_;
+  std::atomic<std::uint64_t> command_count_{0};
+};
+
+}  // namespace tfusion::replay

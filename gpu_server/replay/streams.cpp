@@ -1,0 +1,61 @@
+// Streams, events, and waiting for them.
+#include "replay_commands.hpp"
+#include "session.hpp"
+
+namespace tfusion::replay {
+
+void replay(Session& session, const wire::StreamCreate& command) {
+  if (!session.may_create(command.stream, protocol::HandleKind::stream)) return;
+  CUstream stream = nullptr;
+  const CUresult result = session.driver().cuStreamCreateWithPriority(&stream, command.flags, command.priority);
+  session.created(command.stream, stream, result);
+  session.note(command.header, result);
+}
+
+void replay(Session& session, const wire::StreamDestroy& command) {
+  CUstream stream = nullptr;
+  if (command.stream == 1) return session.protocol_error("StreamDestroy names the default stream");
+  if (!session.resolve(command.header, command.stream, &stream)) return;
+  session.streams.take(command.stream);
+  session.note(command.header, session.driver().cuStreamDestroy_v2(stream));
+}
+
+void replay(Session& session, const wire::EventDestroy& command) {
+  CUevent event = nullptr;
+  if (!session.resolve(command.header, command.event, &event)) return;
+  session.events.take(command.event);
+  session.pending().forget_event(event);
+  session.note(command.header, session.driver().cuEventDestroy_v2(event));
+}
+
+void replay(Session& session, const wire::StreamSynchronize& command) {
+  CUstream stream = nullptr;
+  if (!session.resolve(command.header, command.stream, &stream)) return;
+  session.pending().after_stream(stream, [&session, command](CUresult done) { session.reply(command.header, done); });
+}
+
+void replay(Session& session, const wire::EventSynchronize& command) {
+  CUevent event = nullptr;
+  if (!session.resolve(command.header, command.event, &event)) return;
+  session.pending().after_event(event, [&session, command](CUresult done) { session.reply(command.header, done); });
+}
+
+void replay(Session& session, const wire::ContextSynchronize& command) {
+  session.pending().after_all(session.all_streams(),
+                              [&session, command](CUresult done) { session.reply(command.header, done); });
+}
+
+void replay(Session& session, const wire::ContextReset& command) {
+  session.reply(command.header, session.reset());
+}
+
+void replay(Session& session, const wire::ContextSetLimit& command) {
+  wire::ContextSetLimitReply reply{};
+  std::size_t value = command.value;
+  CUresult result = session.driver().cuCtxSetLimit(static_cast<CUlimit>(command.limit), value);
+  if (result == CUDA_SUCCESS) result = session.driver().cuCtxGetLimit(&value, static_cast<CUlimit>(command.limit));
+  reply.value = value;
+  session.reply(command.header, result, &reply, sizeof reply);
+}
+
+}  // namespace tfusion::replay

@@ -1,0 +1,178 @@
+"""The running GPU server, apart from how it is reached: slices, sessions, workers and GPUs wired together.
+
+gpu_server/service.py answers the control API from it; gpu_server/daemon.py gives it sockets and a life. For one
+event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpu_server import image_cache
+from gpu_server.config import TFusionServer
+from gpu_server.events import EventKind, EventLog
+from gpu_server.gpus import Gpu, Inventory
+from gpu_server.sessions import STOPPING, SessionManager
+from gpu_server.sizes import format_size
+from gpu_server.slices import GpuCapacity, Slice, SliceLimits, SliceRegistry
+from gpu_server.worker_pool import WorkerPool
+from gpu_server.workers import WORKER_COMMAND, WorkerProcess, start_worker
+
+log = logging.getLogger("tfusion.server")
+
+CACHE_TRIM_PERIOD_S = 300.0
+
+
+class GpuServer:
+    """What the daemon does. start() begins, close() ends everything that was begun."""
+
+    def __init__(
+        self,
+        config: TFusionServer,
+        inventory: Inventory,
+        session_socket: Path,
+        worker_command: Sequence[str] = WORKER_COMMAND,
+    ) -> None:
+        self.config = config
+        self.inventory = inventory
+        self.session_socket = session_socket
+        self.clock = time.monotonic
+        self.events = EventLog()
+        self._worker_command = worker_command
+        self.registry = SliceRegistry(
+            [GpuCapacity(gpu.uuid, gpu.usable_bytes) for gpu in inventory.gpus()],
+            SliceLimits(
+                default_vram_bytes=config.default_slice_vram,
+                max_vram_bytes=config.max_slice_vram,
+                time_to_live_s=config.slice_ttl_s,
+                max_sessions=config.max_sessions_per_slice,
+            ),
+            self.clock,
+        )
+        self.pools = {gpu.uuid: self._pool(gpu) for gpu in inventory.gpus()}
+        self.sessions = SessionManager(
+            self.registry, self.pools, self.events, stop_grace_s=config.worker_stop_grace_s, clock=self.clock
+        )
+        self._expiry_changed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ending: set[asyncio.Task[None]] = set()
+        self.stopping = False
+
+    def start(self) -> None:
+        """Starts the warm workers and the clockwork; raises TFusionError if the image cache cannot be used."""
+        image_cache.prepare(self.config.image_cache())
+        for pool in self.pools.values():
+            pool.fill()
+        self._tasks = [asyncio.create_task(self._expire()), asyncio.create_task(self._trim_cache())]
+
+    async def close(self) -> None:
+        """Ends all slices, sessions and workers."""
+        self.stopping = True
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for open_slice in self.registry.slices():
+            open_slice.ending = True
+            self._end_in_background(open_slice, STOPPING)
+        if self._ending:
+            await asyncio.wait(set(self._ending))
+        await asyncio.gather(*(pool.close() for pool in self.pools.values()))
+        self.events.close()
+
+    # -- slices
+
+    def open_slice(
+        self, name: str, vram_bytes: int, share: float, owner: str, kernel_id: str
+    ) -> tuple[Slice, str]:
+        """Opens a slice; gives it and its token. Raises NoCapacity or InvalidRequest."""
+        opened, token = self.registry.open(name, vram_bytes, share, owner, kernel_id)
+        try:
+            self.sessions.begin_slice(opened)
+        except OSError:
+            opened.ending = True
+            self.registry.forget(opened.slice_id)
+            raise
+        self._expiry_changed.set()
+        self.events.add(
+            EventKind.SLICE_OPENED, f'"{opened.name}" got {format_size(opened.vram_bytes)}.', opened.slice_id
+        )
+        return opened, token
+
+    def renew_slice(self, slice_id: str, token: str) -> float:
+        """Heartbeat; the time to live in seconds. Raises SliceNotFound or WrongToken."""
+        return self.registry.renew(slice_id, token)
+
+    async def close_slice(self, slice_id: str, token: str) -> None:
+        """Ends the slice and returns when its sessions are gone. Raises SliceNotFound or WrongToken."""
+        closed = self.registry.close(slice_id, token)
+        self.events.add(EventKind.SLICE_CLOSED, f'"{closed.name}" was closed.', slice_id)
+        # Shielded: the caller may hang up, the slice ends all the same.
+        await asyncio.shield(self._end_in_background(closed, "The slice was closed."))
+
+    def gpu_used_bytes(self, gpu_uuid: str) -> int:
+        """What all sessions on a GPU hold of its memory."""
+        return sum(self.sessions.used_bytes(s.slice_id) for s in self.registry.on_gpu(gpu_uuid))
+
+    # -- inside
+
+    def _end_in_background(self, ended: Slice, reason: str) -> asyncio.Task[None]:
+        async def end() -> None:
+            await self.sessions.end_slice(ended.slice_id, reason)
+            self.registry.forget(ended.slice_id)
+
+        task = asyncio.create_task(end())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return task
+
+    async def _expire(self) -> None:
+        while True:
+            for expired in self.registry.expire():
+                self.events.add(
+                    EventKind.SLICE_EXPIRED,
+                    f'"{expired.name}" was not renewed for {self.config.slice_ttl_s:g} s and has expired.',
+                    expired.slice_id,
+                )
+                self._end_in_background(expired, "The slice has expired.")
+            self._expiry_changed.clear()
+            next_expiry = self.registry.next_expiry()
+            wait_s = None if next_expiry is None else max(0.0, next_expiry - self.clock())
+            try:
+                await asyncio.wait_for(self._expiry_changed.wait(), wait_s)
+            except asyncio.TimeoutError:
+                pass
+
+    async def _trim_cache(self) -> None:
+        while True:
+            removed = await asyncio.to_thread(
+                image_cache.trim, self.config.image_cache(), self.config.image_cache_size
+            )
+            if removed:
+                log.info("the image cache was too large: %s removed", format_size(removed))
+            await asyncio.sleep(CACHE_TRIM_PERIOD_S)
+
+    def _pool(self, gpu: Gpu) -> WorkerPool:
+        def start() -> WorkerProcess:
+            return start_worker(gpu, self.config.image_cache(), self._worker_command)
+
+        def on_ready(worker: WorkerProcess) -> None:
+            log.info("worker %d is ready on %s", worker.pid, gpu.name)
+            self.inventory.note_facts(gpu.uuid, worker.facts)
+
+        def on_failure(sentence: str) -> None:
+            self.events.add(EventKind.WORKER_FAILED, sentence)
+
+        return WorkerPool(
+            gpu.name,
+            start,
+            warm=self.config.warm_workers,
+            max_starting=self.config.max_starting_workers,
+            start_timeout_s=self.config.worker_start_timeout_s,
+            on_failure=on_failure,
+            on_ready=on_ready,
+        )

@@ -1,0 +1,182 @@
+"""Answers the control API (gpu_server/proto/control.proto) from a GpuServer.
+
+Each error type becomes one gRPC status whose message is the sentence for the learner; gpu_server/client.py turns it
+back into the same type.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+
+from gpu_server.errors import InvalidRequest, NoCapacity, SliceNotFound, TFusionError, WrongToken
+from gpu_server.events import WatcherTooSlow
+from gpu_server.proto import control_pb2 as pb
+from gpu_server.server import GpuServer
+
+log = logging.getLogger("tfusion.control")
+
+_STATUS: dict[type[TFusionError], grpc.StatusCode] = {
+    NoCapacity: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    SliceNotFound: grpc.StatusCode.NOT_FOUND,
+    WrongToken: grpc.StatusCode.PERMISSION_DENIED,
+}
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ControlService:
+    """The servicer; its methods are those of the service Control."""
+
+    def __init__(self, server: GpuServer) -> None:
+        self._server = server
+        self.last_request_at = server.clock()
+
+    async def OpenSlice(self, request: pb.OpenSliceRequest, context: Context) -> pb.OpenSliceReply:
+        """See control.proto."""
+        self._note_request()
+        if self._server.stopping:
+            await context.abort(
+                grpc.StatusCode.UNAVAILABLE, "The GPU server is stopping. Try again in a moment."
+            )
+        if not self._server.inventory.gpus():
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "The GPU server has no GPU.")
+        try:
+            opened, token = self._server.open_slice(
+                request.name, request.vram_bytes, request.share, request.owner, request.kernel_id
+            )
+        except TFusionError as error:
+            await _refuse(context, error)
+        except OSError as error:
+            log.error("a slice could not be opened: %s", error)
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"The GPU server cannot open a slice: {error.strerror}. Close another vGPU kernel, or raise its "
+                "limit of open files.",
+            )
+        return pb.OpenSliceReply(
+            slice_id=opened.slice_id,
+            token=token,
+            session_socket=str(self._server.session_socket),
+            vram_bytes=opened.vram_bytes,
+            time_to_live_s=self._server.config.slice_ttl_s,
+            gpu=await self._gpu(opened.gpu_uuid),
+        )
+
+    async def RenewSlice(self, request: pb.SliceCredential, context: Context) -> pb.RenewSliceReply:
+        """See control.proto."""
+        self._note_request()
+        try:
+            return pb.RenewSliceReply(
+                time_to_live_s=self._server.renew_slice(request.slice_id, request.token)
+            )
+        except TFusionError as error:
+            await _refuse(context, error)
+
+    async def CloseSlice(self, request: pb.SliceCredential, context: Context) -> pb.CloseSliceReply:
+        """See control.proto. Answers when the slice's sessions are gone."""
+        self._note_request()
+        try:
+            await self._server.close_slice(request.slice_id, request.token)
+        except TFusionError as error:
+            await _refuse(context, error)
+        return pb.CloseSliceReply()
+
+    async def ListGpus(self, request: pb.ListGpusRequest, context: Context) -> pb.ListGpusReply:
+        """See control.proto."""
+        self._note_request()
+        return pb.ListGpusReply(gpus=[await self._gpu(gpu.uuid) for gpu in self._server.inventory.gpus()])
+
+    async def ListSlices(self, request: pb.ListSlicesRequest, context: Context) -> pb.ListSlicesReply:
+        """See control.proto."""
+        self._note_request()
+        now = self._server.clock()
+        return pb.ListSlicesReply(
+            slices=[
+                pb.Slice(
+                    slice_id=s.slice_id,
+                    name=s.name,
+                    owner=s.owner,
+                    kernel_id=s.kernel_id,
+                    gpu_uuid=s.gpu_uuid,
+                    vram_bytes=s.vram_bytes,
+                    used_bytes=self._server.sessions.used_bytes(s.slice_id),
+                    share=s.share,
+                    age_s=now - s.opened_at,
+                    expires_in_s=max(0.0, s.expires_at - now),
+                    sessions=len(self._server.sessions.sessions(s.slice_id)),
+                )
+                for s in self._server.registry.slices()
+            ]
+        )
+
+    async def ListSessions(self, request: pb.ListSessionsRequest, context: Context) -> pb.ListSessionsReply:
+        """See control.proto."""
+        self._note_request()
+        now = self._server.clock()
+        return pb.ListSessionsReply(
+            sessions=[
+                pb.Session(
+                    session_id=s.session_id,
+                    slice_id=s.slice_id,
+                    client_pid=s.client_pid,
+                    client_name=s.client_name,
+                    worker_pid=s.worker.pid,
+                    used_bytes=self._server.sessions.session_used_bytes(s),
+                    calls=s.calls,
+                    age_s=now - s.started_at,
+                )
+                for s in self._server.sessions.sessions(request.slice_id)
+            ]
+        )
+
+    async def WatchEvents(self, request: pb.WatchEventsRequest, context: Context) -> AsyncIterator[pb.Event]:
+        """See control.proto."""
+        self._note_request()
+        try:
+            with self._server.events.watch(request.replay) as events:
+                # The headers tell the watcher that it misses nothing from here on; left alone they would come with
+                # the first event, which may be long in coming.
+                await context.send_initial_metadata(())
+                async for event in events:
+                    yield pb.Event(
+                        sequence=event.sequence,
+                        unix_time_s=event.unix_time_s,
+                        kind=pb.Event.Kind.Name(int(event.kind)),
+                        slice_id=event.slice_id,
+                        session_id=event.session_id,
+                        detail=event.detail,
+                    )
+        except WatcherTooSlow:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "The events came faster than they were read. Watch again."
+            )
+        finally:
+            self._note_request()
+
+    def _note_request(self) -> None:
+        self.last_request_at = self._server.clock()
+
+    async def _gpu(self, gpu_uuid: str) -> pb.Gpu:
+        utilization = await self._server.inventory.utilization_percent()
+        gpu = self._server.inventory.gpu(gpu_uuid)
+        return pb.Gpu(
+            uuid=gpu.uuid,
+            name=gpu.name,
+            software=gpu.software,
+            memory_bytes=gpu.usable_bytes,
+            reserved_bytes=self._server.registry.reserved_bytes(gpu_uuid),
+            used_bytes=self._server.gpu_used_bytes(gpu_uuid),
+            utilization_percent=utilization[gpu_uuid],
+            driver_version=gpu.driver_version,
+        )
+
+
+async def _refuse(context: Context, error: TFusionError) -> NoReturn:
+    await context.abort(_STATUS.get(type(error), grpc.StatusCode.INTERNAL), str(error))
+    raise AssertionError("unreachable: abort() raises")

@@ -1,0 +1,70 @@
+"""The client side: where the hook libraries are, and the environment that puts a process under a slice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+HOOK_NAME = "libcuda.so.1"
+SESSION_VARIABLES = ("TFUSION_SOCKET", "TFUSION_SLICE", "TFUSION_TOKEN")
+
+
+class HookMissing(RuntimeError):
+    """The hook library was not built or not installed; the text says what to do."""
+
+
+def library_path() -> Path:
+    """Absolute path of the hook's libcuda.so.1: ``$TFUSION_HOOK_LIB``, or the one installed with this package.
+
+    Raises HookMissing.
+    """
+    named = os.environ.get("TFUSION_HOOK_LIB", "")
+    path = Path(named) if named else Path(__file__).resolve().parent / "lib" / HOOK_NAME
+    if not path.is_file():
+        if named:
+            raise HookMissing(f"TFUSION_HOOK_LIB is {named}, which is not a file. Correct or unset it.")
+        raise HookMissing(
+            f"The vGPU library is missing ({path}). Install jupyter-tfusion from its wheel, or set TFUSION_HOOK_LIB "
+            f"to the {HOOK_NAME} of the hook that was built."
+        )
+    return path.absolute()
+
+
+def launch_environment(
+    base: Mapping[str, str],
+    *,
+    session_socket: str | os.PathLike[str],
+    slice_id: str,
+    token: str,
+    library: Path,
+) -> dict[str, str]:
+    """The environment in which a program, started with ``base`` otherwise, runs under a slice.
+
+    ``library`` is library_path(); ``session_socket``, ``slice_id`` and ``token`` are what opening the slice returned.
+    A program finds the hook in whichever way it looks for the driver: preloaded under the driver's SONAME, first in
+    the loader's path (for libnvidia-ml.so.1, which lies beside it), and by the variables of Triton and Numba.
+    Pure: neither reads nor changes anything. Raises ValueError if the library's path cannot stand in LD_PRELOAD.
+    """
+    hook = os.fspath(library)
+    folder = os.path.dirname(hook)
+    if any(c in hook for c in ": \t\n"):
+        raise ValueError(
+            f"The vGPU library's path {hook!r} has a space or colon in it, which LD_PRELOAD cannot hold. Install "
+            "jupyter-tfusion into a folder without them."
+        )
+    environment = dict(base)
+    environment["TFUSION_SOCKET"] = os.fspath(session_socket)
+    environment["TFUSION_SLICE"] = slice_id
+    environment["TFUSION_TOKEN"] = token
+    preloaded = base.get("LD_PRELOAD", "").replace(":", " ").split()
+    environment["LD_PRELOAD"] = ":".join([hook, *(entry for entry in preloaded if entry != hook)])
+    searched = [entry for entry in base.get("LD_LIBRARY_PATH", "").split(":") if entry]
+    environment["LD_LIBRARY_PATH"] = ":".join([folder, *(entry for entry in searched if entry != folder)])
+    environment["TRITON_LIBCUDA_PATH"] = folder
+    environment["NUMBA_CUDA_DRIVER"] = hook
+    # Ordinals and UUIDs in CUDA_VISIBLE_DEVICES are the host's; under a slice there is one device. Only the wish for
+    # none keeps its meaning.
+    if base.get("CUDA_VISIBLE_DEVICES", "").strip() not in ("", "-1"):
+        del environment["CUDA_VISIBLE_DEVICES"]
+    return environment

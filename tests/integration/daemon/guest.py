@@ -1,0 +1,129 @@
+"""A program that uses the driver API through ctypes, as a learner's would; run under `tfusion run` by the tests.
+
+Each line of stdin is a command, each answer one line of stdout: "ok ..." or "error <CUresult>". It knows
+nothing of slices.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+PTX = b"""
+.version 7.0
+.target sm_70
+.address_size 64
+.visible .entry scale(.param .u64 p, .param .u32 n, .param .u32 factor)
+{
+    .reg .pred %q;
+    .reg .b32 %r<6>;
+    .reg .b64 %d<3>;
+    ld.param.u64 %d0, [p];
+    ld.param.u32 %r0, [n];
+    ld.param.u32 %r1, [factor];
+    mov.u32 %r2, %ctaid.x;
+    mov.u32 %r3, %ntid.x;
+    mov.u32 %r4, %tid.x;
+    mad.lo.u32 %r2, %r2, %r3, %r4;
+    setp.ge.u32 %q, %r2, %r0;
+    @%q ret;
+    mul.wide.u32 %d1, %r2, 4;
+    add.u64 %d1, %d0, %d1;
+    ld.global.u32 %r5, [%d1];
+    mul.lo.u32 %r5, %r5, %r1;
+    st.global.u32 [%d1], %r5;
+    ret;
+}
+"""
+
+
+class CudaError(Exception):
+    pass
+
+
+def checked(function: Callable[..., int]) -> Callable[..., None]:
+    def call(*arguments: object) -> None:
+        result = function(*arguments)
+        if result != 0:
+            raise CudaError(result)
+
+    return call
+
+
+class Guest:
+    def __init__(self) -> None:
+        self.library = ctypes.CDLL("libcuda.so.1")
+        self.address = ctypes.c_uint64()
+        self.kernel = ctypes.c_void_p()
+
+    def cu(self, name: str) -> Callable[..., None]:
+        return checked(getattr(self.library, name))
+
+    def start(self) -> str:
+        self.cu("cuInit")(0)
+        count, context = ctypes.c_int(), ctypes.c_void_p()
+        self.cu("cuDeviceGetCount")(ctypes.byref(count))
+        self.cu("cuDevicePrimaryCtxRetain")(ctypes.byref(context), 0)
+        self.cu("cuCtxSetCurrent")(context)
+        self.cu("cuCtxSynchronize")()
+        return str(count.value)
+
+    def memory(self) -> str:
+        total = ctypes.c_size_t()
+        self.cu("cuDeviceTotalMem_v2")(ctypes.byref(total), 0)
+        return str(total.value)
+
+    def allocate(self, size: str) -> str:
+        self.cu("cuMemAlloc_v2")(ctypes.byref(self.address), ctypes.c_size_t(int(size)))
+        self.cu("cuCtxSynchronize")()
+        return "allocated"
+
+    def scale(self, count: str, factor: str) -> str:
+        """Scales 0..count-1 on the GPU and compares."""
+        n = int(count)
+        values = (ctypes.c_uint32 * n)(*range(n))
+        module = ctypes.c_void_p()
+        self.cu("cuModuleLoadData")(ctypes.byref(module), PTX)
+        self.cu("cuModuleGetFunction")(ctypes.byref(self.kernel), module, b"scale")
+        self.cu("cuMemAlloc_v2")(ctypes.byref(self.address), ctypes.c_size_t(4 * n))
+        self.cu("cuMemcpyHtoD_v2")(self.address, values, ctypes.c_size_t(4 * n))
+        self.launch(self.address.value, n, int(factor))
+        back = (ctypes.c_uint32 * n)()
+        self.cu("cuMemcpyDtoH_v2")(back, self.address, ctypes.c_size_t(4 * n))
+        return "correct" if list(back) == [i * int(factor) for i in range(n)] else "wrong"
+
+    def wild(self) -> str:
+        """Lets the kernel write where nothing is."""
+        self.launch(0x10, 32, 1)
+        self.cu("cuCtxSynchronize")()
+        return "survived"
+
+    def launch(self, address: int, n: int, factor: int) -> None:
+        values = ctypes.c_uint64(address), ctypes.c_uint32(n), ctypes.c_uint32(factor)
+        parameters = (ctypes.c_void_p * 3)(*(ctypes.addressof(value) for value in values))
+        blocks = (n + 127) // 128
+        self.cu("cuLaunchKernel")(self.kernel, blocks, 1, 1, 128, 1, 1, 0, None, parameters, None)
+
+    def sync(self) -> str:
+        self.cu("cuCtxSynchronize")()
+        return "synchronised"
+
+    def die(self) -> str:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return ""
+
+
+def main() -> None:
+    guest = Guest()
+    for line in sys.stdin:
+        command, *arguments = line.split()
+        try:
+            print("ok", getattr(guest, command)(*arguments), flush=True)
+        except CudaError as error:
+            print("error", error, flush=True)
+
+
+main()

@@ -1,0 +1,39 @@
+"""The account's words are where workers expect them."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+
+import pytest
+
+from gpu_server.account import SIZE_BYTES, SLOTS, Account
+
+
+@pytest.fixture
+def account() -> Account:
+    return Account(limit_bytes=123456789012)
+
+
+def test_the_layout_is_limit_then_slots_little_endian(account: Account) -> None:
+    with mmap.mmap(account.fd, SIZE_BYTES) as worker:
+        assert struct.unpack_from("<Q", worker, 0) == (123456789012,)
+        struct.pack_into("<Q", worker, 8 * (1 + 0), 5)
+        struct.pack_into("<Q", worker, 8 * (1 + SLOTS - 1), 7)
+    assert (account.used_bytes(0), account.used_bytes(SLOTS - 1), account.used_bytes()) == (5, 7, 12)
+    account.clear(0)
+    assert account.used_bytes() == 7
+    account.close()
+
+
+def test_a_worker_cannot_resize_it_under_its_neighbours(account: Account) -> None:
+    for size in (0, 2 * SIZE_BYTES):
+        with pytest.raises(PermissionError):
+            os.ftruncate(account.fd, size)
+    account.close()
+
+
+def test_closing_twice_is_harmless(account: Account) -> None:
+    account.close()
+    account.close()
