@@ -35,7 +35,9 @@ def emit(table: Table) -> str:
         if answered:
             out += ["| function | answer | since | per-thread variant |", "|---|---|---|---|"]
             for f in answered:
-                since = f"{f.listing.version // 1000}.{f.listing.version % 1000 // 10}" if f.listing.base else ""
+                since = (
+                    f"{f.listing.version // 1000}.{f.listing.version % 1000 // 10}" if f.listing.base else ""
+                )
                 suffix = f.listing.per_thread_suffix
                 out.append(f"| `{f.name}` | {f.mode} | {since} | {f'`_{suffix}`' if suffix else ''} |")
             out.append("")

@@ -49,9 +49,8 @@ def _generated_body(row: Function) -> list[str]:
         lines.append("  CUresult result = post(command);")
     for p in row.parameters:
         if p.direction == "new":
-            lines.append(
-                f"  if (result == CUDA_SUCCESS) *{p.name} = reinterpret_cast<{p.c_type.removesuffix('*')}>(new_{p.name});"
-            )
+            handle = f"reinterpret_cast<{p.c_type.removesuffix('*')}>(new_{p.name})"
+            lines.append(f"  if (result == CUDA_SUCCESS) *{p.name} = {handle};")
     lines.append("  return result;")
     return [line for line in lines if line]
 
@@ -61,7 +60,9 @@ def _export(row: Function) -> list[str]:
         lines = [f'TFUSION_EXPORT CUresult {row.name}() {{ return tfusion::hook::refuse("{row.name}"); }}']
         if row.listing.per_thread_suffix:
             variant = f"{row.name}_{row.listing.per_thread_suffix}"
-            lines.append(f'TFUSION_EXPORT CUresult {variant}() {{ return tfusion::hook::refuse("{row.name}"); }}')
+            lines.append(
+                f'TFUSION_EXPORT CUresult {variant}() {{ return tfusion::hook::refuse("{row.name}"); }}'
+            )
         return lines
     arguments = ", ".join(p.name for p in row.parameters)
     answer = row.alias_of or row.name
@@ -147,7 +148,8 @@ def emit_proc_map(table: Table) -> str:
         if row.listing.per_thread_suffix:
             names.append(f"{row.name}_{row.listing.per_thread_suffix}")
     listed = sorted(
-        (row for row in table.functions if row.listing.base), key=lambda r: (str(r.listing.base), -r.listing.version)
+        (row for row in table.functions if row.listing.base),
+        key=lambda r: (str(r.listing.base), -r.listing.version),
     )
     out = [
         "// Generated from kernel_hook/api/driver.api. Do not edit.",
@@ -163,9 +165,11 @@ def emit_proc_map(table: Table) -> str:
         "const ProcEntry kProcMap[] = {",
     ]
     for row in listed:
-        variant = f"{row.name}_{row.listing.per_thread_suffix}" if row.listing.per_thread_suffix else "nullptr"
-        out.append(
-            f'    {{"{row.listing.base}", {row.listing.version}, {row.name}, {row.listing.per_thread_version}, {variant}}},'
+        variant = (
+            f"{row.name}_{row.listing.per_thread_suffix}" if row.listing.per_thread_suffix else "nullptr"
         )
+        listing = row.listing
+        entry = f'"{listing.base}", {listing.version}, {row.name}, {listing.per_thread_version}, {variant}'
+        out.append(f"    {{{entry}}},")
     out += ["};", f"const unsigned kProcMapSize = {len(listed)};", "", "}  // namespace tfusion::hook", ""]
     return "\n".join(out)

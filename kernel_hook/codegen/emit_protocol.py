@@ -51,7 +51,9 @@ def _command(command: Command) -> list[str]:
 def emit(table: Table) -> str:
     """The text of commands.hpp."""
     kinds = ["scalar"] + [
-        f"{kind}{suffix}" for kind in ("stream", "event", "module", "kernel", "link") for suffix in ("", "_new", "_drop")
+        f"{kind}{suffix}"
+        for kind in ("stream", "event", "module", "kernel", "link")
+        for suffix in ("", "_new", "_drop")
     ]
     out = [
         "// Generated from kernel_hook/api/driver.api. Do not edit.",

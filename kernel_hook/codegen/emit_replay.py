@@ -57,8 +57,9 @@ def _case(command: Command) -> list[str]:
             arguments.append(f"&reply.{p.name}")
         elif p.direction == "new":
             c_type = p.c_type.removesuffix("*")
+            kind = f"protocol::HandleKind::{HANDLE_TYPES[c_type]}"
             lines += [
-                f"      if (!session.may_create(command.{p.name}, protocol::HandleKind::{HANDLE_TYPES[c_type]})) return;",
+                f"      if (!session.may_create(command.{p.name}, {kind})) return;",
                 f"      {c_type} {p.name} = nullptr;",
             ]
             arguments.append(f"&{p.name}")

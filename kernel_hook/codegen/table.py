@@ -30,7 +30,9 @@ WIRE_TYPES = {"u8": 1, "u16": 2, "u32": 4, "i32": 4, "f32": 4, "u64": 8, "i64": 
 
 # The driver calls a graphics library's or a debugger's own headers would declare; cuda.h knows nothing of them.
 _NAME = r"cu[A-Z]\w*"
-_ROW = re.compile(rf"^(?P<mode>\w+)\s+(?P<name>{_NAME})\s*(?:\((?P<parameters>.*)\))?\s*:\s*(?P<listing>[^():]+)$")
+_ROW = re.compile(
+    rf"^(?P<mode>\w+)\s+(?P<name>{_NAME})\s*(?:\((?P<parameters>.*)\))?\s*:\s*(?P<listing>[^():]+)$"
+)
 _ALIAS = re.compile(rf"^alias\s+(?P<name>{_NAME})\s*=\s*(?P<target>{_NAME})\s*:\s*(?P<listing>[^():]+)$")
 _COMMAND = re.compile(
     r"^command\s+(?P<mode>\w+)\s+(?P<name>[A-Z]\w*)\s*\((?P<fields>[^()]*)\)"
@@ -92,6 +94,7 @@ class Field:
 
     @property
     def is_handle(self) -> bool:
+        """Whether the field names an object."""
         return self.kind in HANDLE_KINDS
 
 
@@ -141,7 +144,8 @@ class _Reader:
         self.seen[name] = self.line
 
     def read(self) -> Table:
-        for self.line, raw in enumerate(self.path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, raw in enumerate(self.path.read_text(encoding="utf-8").splitlines(), start=1):
+            self.line = number
             text = raw.strip()
             if not text or text.startswith("#"):
                 continue
@@ -247,7 +251,9 @@ class _Reader:
             elif p.c_type in SCALAR_TYPES:
                 fields.append(Field(SCALAR_TYPES[p.c_type], p.name))
             else:
-                raise self.fail(f"{p.name}: {p.c_type} cannot be passed by a generated row; make {row.name} custom")
+                raise self.fail(
+                    f"{p.name}: {p.c_type} cannot be passed by a generated row; make {row.name} custom"
+                )
         name = row.name.removeprefix("cu")
         self.unique(name)
         return Command(name, row.mode == "sync", tuple(fields), tuple(reply), False, self.line, row)
@@ -260,7 +266,9 @@ class _Reader:
         try:
             target = self.table.function(match["target"])
         except KeyError:
-            raise self.fail(f"{match['name']} is an alias of {match['target']}, which has no row above") from None
+            raise self.fail(
+                f"{match['name']} is an alias of {match['target']}, which has no row above"
+            ) from None
         listing = self.read_listing(match["listing"])
         self.table.functions.append(
             Function(

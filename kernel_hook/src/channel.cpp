@@ -161,6 +161,7 @@ CUresult Reply::wait() {
   }
   raw_ = slot.result;
   payload_bytes_ = slot.payload_bytes <= kReplyPayloadBytes ? slot.payload_bytes : 0;
+  if (raw_ == CUDA_ERROR_DEVICE_UNAVAILABLE) return enter_slowly(true);  // the session ended: say why
   return raw_ < 0 ? CUDA_ERROR_UNKNOWN : static_cast<CUresult>(raw_);
 }
 
