@@ -8,6 +8,7 @@ from pathlib import Path
 
 HOOK_NAME = "libcuda.so.1"
 SESSION_VARIABLES = ("TFUSION_SOCKET", "TFUSION_SLICE", "TFUSION_TOKEN")
+NVML_VARIABLES = ("TFUSION_VRAM_BYTES", "TFUSION_GPU_NAME", "TFUSION_DRIVER_VERSION")  # read by nvml/slice.cpp
 
 
 class HookMissing(RuntimeError):
@@ -38,10 +39,15 @@ def launch_environment(
     slice_id: str,
     token: str,
     library: Path,
+    vram_bytes: int = 0,
+    gpu_name: str = "",
+    driver_version: str = "",
 ) -> dict[str, str]:
     """The environment in which a program, started with ``base`` otherwise, runs under a slice.
 
     ``library`` is library_path(); ``session_socket``, ``slice_id`` and ``token`` are what opening the slice returned.
+    ``vram_bytes`` (the slice's limit), ``gpu_name`` and ``driver_version`` are what NVML says in processes that have
+    no session yet; what is left out (0, "") it calls not supported.
     A program finds the hook in whichever way it looks for the driver: preloaded under the driver's SONAME, first in
     the loader's path (for libnvidia-ml.so.1, which lies beside it), and by the variables of Triton and Numba.
     Pure: neither reads nor changes anything. Raises ValueError if the library's path cannot stand in LD_PRELOAD.
@@ -57,6 +63,11 @@ def launch_environment(
     environment["TFUSION_SOCKET"] = os.fspath(session_socket)
     environment["TFUSION_SLICE"] = slice_id
     environment["TFUSION_TOKEN"] = token
+    facts = (vram_bytes and str(vram_bytes), gpu_name, driver_version)
+    for variable, fact in zip(NVML_VARIABLES, facts, strict=True):
+        environment.pop(variable, None)  # another slice's
+        if fact:
+            environment[variable] = fact
     preloaded = base.get("LD_PRELOAD", "").replace(":", " ").split()
     environment["LD_PRELOAD"] = ":".join([hook, *(entry for entry in preloaded if entry != hook)])
     searched = [entry for entry in base.get("LD_LIBRARY_PATH", "").split(":") if entry]

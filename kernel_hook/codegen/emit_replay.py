@@ -59,7 +59,7 @@ def _case(command: Command) -> list[str]:
             c_type = p.c_type.removesuffix("*")
             kind = f"protocol::HandleKind::{HANDLE_TYPES[c_type]}"
             lines += [
-                f"      if (!session.may_create(command.{p.name}, {kind})) return;",
+                f"      if (!session.may_create(command.header, command.{p.name}, {kind})) return;",
                 f"      {c_type} {p.name} = nullptr;",
             ]
             arguments.append(f"&{p.name}")

@@ -138,6 +138,10 @@ class _Reader:
     def fail(self, reason: str) -> TableError:
         return TableError(self.path, self.line, reason)
 
+    def in_section(self, name: str) -> None:
+        if not self.section:
+            raise self.fail(f"{name} stands before the first section")
+
     def unique(self, name: str) -> None:
         if name in self.seen:
             raise self.fail(f"{name} has a row already, at line {self.seen[name]}")
@@ -177,8 +181,7 @@ class _Reader:
             if not match:
                 raise self.fail(f"'{words[0]}' is not BASE@VERSION nor 'unlisted'")
             base, version = match["base"], int(match["version"])
-            if version < 2000:
-                raise self.fail(f"version {version} is before the driver API's first, 2000")
+            self.check_version(version)
         suffix: str | None = None
         per_thread_version = 0
         for word in words[1:]:
@@ -186,7 +189,12 @@ class _Reader:
             if not match or suffix:
                 raise self.fail(f"'{word}' is not one ptsz@VERSION or ptds@VERSION")
             suffix, per_thread_version = match["suffix"], int(match["version"])
+            self.check_version(per_thread_version)
         return Listing(base, version, suffix, per_thread_version)
+
+    def check_version(self, version: int) -> None:
+        if version < 2000:
+            raise self.fail(f"version {version} is before the driver API's first, 2000")
 
     def read_parameters(self, text: str) -> tuple[Parameter, ...]:
         parameters: list[Parameter] = []
@@ -204,6 +212,8 @@ class _Reader:
                 name, c_type = array[1], f"{c_type}*"
             if not name.isidentifier():
                 raise self.fail(f"'{name}' is not a parameter's name")
+            if any(p.name == name for p in parameters):
+                raise self.fail(f"{name} stands twice")
             parameters.append(Parameter(c_type, name, direction))
         return tuple(parameters)
 
@@ -212,6 +222,7 @@ class _Reader:
         if not match:
             raise self.fail("a function's row reads: MODE cuName(PARAMETERS) : BASE@VERSION")
         mode, name = match["mode"], match["name"]
+        self.in_section(name)
         self.unique(name)
         if mode == "refused":
             if match["parameters"] is not None:
@@ -262,6 +273,7 @@ class _Reader:
         match = _ALIAS.match(text)
         if not match:
             raise self.fail("an alias reads: alias cuName = cuOther : BASE@VERSION")
+        self.in_section(match["name"])
         self.unique(match["name"])
         try:
             target = self.table.function(match["target"])
@@ -297,6 +309,8 @@ class _Reader:
                 raise self.fail(f"{words[1]}: {count} elements are not between 1 and 256")
             if any(f.name == words[1] for f in fields):
                 raise self.fail(f"{words[1]} stands twice")
+            if words[1] == "header":
+                raise self.fail("every command has a header of its own: name the field otherwise")
             fields.append(Field(kind, words[1], count, lifetime))
         return tuple(fields)
 
@@ -322,7 +336,10 @@ class _Reader:
         )
 
     def read_driver(self, text: str, *, required: bool) -> None:
-        for name in text.split()[1:]:
+        names = text.split()[1:]
+        if not names:
+            raise self.fail("a driver row names at least one function")
+        for name in names:
             if not re.fullmatch(_NAME, name):
                 raise self.fail(f"'{name}' is not a driver function's name")
             if name in self.table.driver_functions:

@@ -60,12 +60,15 @@ CUresult image_extent(const void* image, std::span<const std::byte>* out) {
   const auto* text = reinterpret_cast<const char*>(bytes);
   if (std::memchr(text, 0, 4) == nullptr && load<std::uint32_t>(bytes) == kFatbinMagic) {
     const auto header = load<FatbinHeader>(bytes);
+    if (header.header_bytes < sizeof header) return CUDA_ERROR_INVALID_IMAGE;
     *out = {bytes, header.header_bytes + static_cast<std::size_t>(header.payload_bytes)};
     return CUDA_SUCCESS;
   }
   if (std::memcmp(text, ELFMAG, 1) == 0) {
     if (std::memcmp(text, ELFMAG, SELFMAG) != 0) return CUDA_ERROR_INVALID_IMAGE;
-    *out = {bytes, elf_bytes(bytes)};
+    const std::size_t n = elf_bytes(bytes);
+    if (n < sizeof(Elf64_Ehdr)) return CUDA_ERROR_INVALID_IMAGE;
+    *out = {bytes, n};
     return CUDA_SUCCESS;
   }
   *out = {bytes, std::strlen(text) + 1};

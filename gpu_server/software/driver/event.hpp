@@ -1,0 +1,32 @@
+// Events: a number in the queue, and the time when the queue passed it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "handles.hpp"
+
+namespace tfusion::software::driver {
+
+class Event final : public Object {
+ public:
+  static constexpr Kind kKind = Kind::event;
+
+  Event(std::uint64_t owner_handle, unsigned event_flags) : flags(event_flags) { owner = owner_handle; }
+
+  // The queue's number of the last record; 0 if there was none.
+  std::uint64_t recorded() const noexcept { return recorded_.load(std::memory_order_acquire); }
+  void set_recorded(std::uint64_t number) noexcept {
+    std::uint64_t last = recorded_.load(std::memory_order_relaxed);
+    while (last < number && !recorded_.compare_exchange_weak(last, number, std::memory_order_acq_rel)) {
+    }
+  }
+  // CLOCK_MONOTONIC, when the queue passed the last record that it passed.
+  std::atomic<std::int64_t> passed_ns{0};
+  const unsigned flags;
+
+ private:
+  std::atomic<std::uint64_t> recorded_{0};
+};
+
+}  // namespace tfusion::software::driver

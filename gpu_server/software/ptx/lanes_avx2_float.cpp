@@ -1,0 +1,20 @@
+// Floating-point handlers for x86-64 machines with AVX2, FMA and F16C.
+
+#if defined(__x86_64__)
+// Neither errno nor floating-point traps are looked at: the compiler may turn branches into selections.
+#pragma GCC optimize("O3", "no-math-errno", "no-trapping-math")
+
+#include "lane_includes.hpp"
+
+#pragma GCC target("avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt")
+#define TFUSION_LANES lanes_avx2
+#include "lane_core.hpp"
+#include "lane_formats.hpp"
+#include "lane_float.hpp"
+
+namespace tfusion::software::ptx::lanes_avx2 {
+
+Handler float_handler(const Operation& operation) { return find_float(operation); }
+
+}  // namespace tfusion::software::ptx::lanes_avx2
+#endif

@@ -1,0 +1,15 @@
+// Integer handlers for any machine.
+
+#pragma GCC optimize("O2", "no-math-errno", "no-trapping-math")
+
+#include "lane_includes.hpp"
+
+#define TFUSION_LANES lanes_baseline
+#include "lane_core.hpp"
+#include "lane_integer.hpp"
+
+namespace tfusion::software::ptx::lanes_baseline {
+
+Handler integer_handler(const Operation& operation) { return find_integer(operation); }
+
+}  // namespace tfusion::software::ptx::lanes_baseline

@@ -1,0 +1,15 @@
+// Load and store handlers for any machine.
+
+#pragma GCC optimize("O2", "no-math-errno", "no-trapping-math")
+
+#include "lane_includes.hpp"
+
+#define TFUSION_LANES lanes_baseline
+#include "lane_core.hpp"
+#include "lane_memory.hpp"
+
+namespace tfusion::software::ptx::lanes_baseline {
+
+Handler memory_handler(const Operation& operation) { return find_memory(operation); }
+
+}  // namespace tfusion::software::ptx::lanes_baseline

@@ -1,0 +1,108 @@
+#include "slice.hpp"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+
+namespace tfusion::nvml {
+
+namespace {
+
+// The environment's variable; nullptr if it is empty or not set.
+const char* setting(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr || *value == '\0' ? nullptr : value;
+}
+
+// The hook's function, if the hook is in this process. It is found by its SONAME, however it was loaded; a
+// libcuda.so.1 that is not the hook has no cuTFusionSliceFacts, and is not asked for anything.
+void* hook_symbol(const char* name) {
+  static constinit std::atomic<void*> hook{nullptr};
+  void* library = hook.load(std::memory_order_acquire);
+  if (library == nullptr) {
+    library = dlopen("libcuda.so.1", RTLD_NOLOAD | RTLD_LAZY);
+    if (library == nullptr) return nullptr;
+    if (dlsym(library, "cuTFusionSliceFacts") == nullptr) {
+      dlclose(library);
+      return nullptr;
+    }
+    hook.store(library,
+               std::memory_order_release);  // the reference is kept; the hook is never unloaded anyway
+  }
+  return dlsym(library, name);
+}
+
+template <typename Function>
+Function* hook_function(const char* name) {
+  return reinterpret_cast<Function*>(hook_symbol(name));
+}
+
+}  // namespace
+
+bool under_slice() {
+  return setting("TFUSION_SLICE") != nullptr;
+}
+
+protocol::SliceUuid slice_uuid() {
+  const char* slice = setting("TFUSION_SLICE");
+  return protocol::slice_uuid(slice == nullptr ? "" : slice);
+}
+
+const char* gpu_name() {
+  if (const protocol::SliceFacts* facts = session_facts(); facts != nullptr && facts->name[0] != '\0') {
+    return facts->name;
+  }
+  return setting("TFUSION_GPU_NAME");
+}
+
+const char* driver_version() {
+  return setting("TFUSION_DRIVER_VERSION");
+}
+
+const protocol::SliceFacts* session_facts() {
+  enum State : int { kUnknown, kBeingWritten, kKnown };
+  static constinit std::atomic<int> state{kUnknown};
+  static constinit protocol::SliceFacts known{};
+  if (state.load(std::memory_order_acquire) == kKnown) return &known;
+  const auto ask = hook_function<decltype(cuTFusionSliceFacts)>("cuTFusionSliceFacts");
+  protocol::SliceFacts facts;
+  if (ask == nullptr || ask(&facts, sizeof facts) != 0) return nullptr;
+  int expected = kUnknown;
+  if (!state.compare_exchange_strong(expected, kBeingWritten, std::memory_order_acquire)) {
+    // Another thread writes the same bytes just now; no lock, as it may be gone in a forked child.
+    return expected == kKnown ? &known : nullptr;
+  }
+  known = facts;
+  state.store(kKnown, std::memory_order_release);
+  return &known;
+}
+
+bool slice_memory(std::uint64_t* total, std::uint64_t* used) {
+  const auto ask = hook_function<decltype(cuTFusionSliceUse)>("cuTFusionSliceUse");
+  if (ask != nullptr && ask(used, total) == 0) return true;
+  *used = 0;
+  if (const protocol::SliceFacts* facts = session_facts(); facts != nullptr) {
+    *total = facts->total_bytes;
+    return true;
+  }
+  const char* limit = setting("TFUSION_VRAM_BYTES");
+  if (limit == nullptr) return false;
+  const char* end = limit + std::strlen(limit);
+  const auto [stop, error] = std::from_chars(limit, end, *total);
+  return error == std::errc{} && stop == end && *total != 0;
+}
+
+bool cuda_version(int* version) {
+  if (const protocol::SliceFacts* facts = session_facts(); facts != nullptr) {
+    *version = facts->cuda_version;
+    return true;
+  }
+  const auto ask = hook_function<int(int*)>("cuDriverGetVersion");
+  return ask != nullptr && ask(version) == 0;
+}
+
+}  // namespace tfusion::nvml
