@@ -8,7 +8,11 @@ from pathlib import Path
 
 HOOK_NAME = "libcuda.so.1"
 SESSION_VARIABLES = ("TFUSION_SOCKET", "TFUSION_SLICE", "TFUSION_TOKEN")
-NVML_VARIABLES = ("TFUSION_VRAM_BYTES", "TFUSION_GPU_NAME", "TFUSION_DRIVER_VERSION")  # read by nvml/slice.cpp
+NVML_VARIABLES = (
+    "TFUSION_VRAM_BYTES",
+    "TFUSION_GPU_NAME",
+    "TFUSION_DRIVER_VERSION",
+)  # read by nvml/slice.cpp
 
 
 class HookMissing(RuntimeError):

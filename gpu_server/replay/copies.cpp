@@ -32,6 +32,7 @@ void replay(Session& session, const wire::CopyInline& command, std::span<const s
 
 void replay(Session& session, const wire::CopyFromStaging& command) {
   if (!up_chunk(command.chunk, command.bytes)) return session.protocol_error("CopyFromStaging names no chunk that goes up");
+  if (!session.hold_chunk(command.chunk)) return;
   CUstream stream = nullptr;
   if (!session.resolve(command.header, command.stream, &stream)) return session.release_chunk(command.chunk);
   CUresult result = CUDA_ERROR_INVALID_VALUE;

@@ -10,7 +10,7 @@
 
 namespace tfusion::replay {
 
-Image::~Image() { munmap(memory_, bytes_); }
+Image::~Image() { munmap(memory_, mapped_); }
 
 ImageCache::~ImageCache() {
   while (!uploads_.empty()) drop(uploads_.begin());
@@ -33,8 +33,13 @@ std::shared_ptr<const Image> ImageCache::find(const protocol::Digest& digest, st
   struct stat status {};
   std::shared_ptr<const Image> image;
   if (fstat(descriptor, &status) == 0 && static_cast<std::uint64_t>(status.st_size) == bytes) {
-    void* memory = mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, descriptor, 0);
-    if (memory != MAP_FAILED) image = std::make_shared<const Image>(memory, bytes);
+    // Zeros first, the file over them: what is left of the last page, or one page more, is zero.
+    const std::size_t mapped = bytes + 1;
+    void* memory = mmap(nullptr, mapped, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory != MAP_FAILED) {
+      image = std::make_shared<const Image>(memory, bytes, mapped);
+      if (mmap(memory, bytes, PROT_READ, MAP_PRIVATE | MAP_FIXED, descriptor, 0) == MAP_FAILED) image = nullptr;
+    }
     futimens(descriptor, nullptr);  // recently used: the daemon prunes the oldest
   }
   close(descriptor);
@@ -55,8 +60,10 @@ ImageCache::Stored ImageCache::store(const protocol::Digest& digest, std::uint64
   auto upload = uploads_.find(digest);
   if (offset == 0) {  // begun anew: an earlier attempt was given up
     if (upload != uploads_.end()) drop(upload);
-    if (uploads_.size() >= kMaxUploads) return Stored::refused;
+    if (uploads_.size() >= kMaxUploads || written_ + kFileBytes > kMaxSessionBytes) return Stored::refused;
+    written_ += kFileBytes;
     Upload fresh;
+    fresh.total = total;
     fresh.path = folder_ + "/upload-XXXXXX";
     fresh.descriptor = mkostemp(fresh.path.data(), O_CLOEXEC);  // 0600
     if (fresh.descriptor < 0) return Stored::refused;
@@ -64,10 +71,12 @@ ImageCache::Stored ImageCache::store(const protocol::Digest& digest, std::uint64
   }
   if (upload == uploads_.end()) return Stored::refused;
   Upload& u = upload->second;
-  if (offset != u.have || piece.size() > total - u.have) {
+  if (total != u.total || offset != u.have || piece.size() > total - u.have ||
+      piece.size() > kMaxSessionBytes - written_) {
     drop(upload);
     return Stored::refused;
   }
+  written_ += piece.size();
   u.hash.update(piece);
   for (std::size_t written = 0; written < piece.size();) {
     const ssize_t n = write(u.descriptor, piece.data() + written, piece.size() - written);

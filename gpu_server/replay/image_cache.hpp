@@ -14,10 +14,11 @@
 
 namespace tfusion::replay {
 
-// A cached image, mapped read-only while this lives.
+// A cached image, mapped read-only while this lives. A NUL lies behind its last byte: drivers look for the end of text.
 class Image {
  public:
-  Image(void* memory, std::size_t bytes) : memory_(memory), bytes_(bytes) {}
+  // Takes over a mapping of at least bytes + 1.
+  Image(void* memory, std::size_t bytes, std::size_t mapped) : memory_(memory), bytes_(bytes), mapped_(mapped) {}
   ~Image();
   Image(const Image&) = delete;
   Image& operator=(const Image&) = delete;
@@ -26,12 +27,16 @@ class Image {
  private:
   void* memory_;
   std::size_t bytes_;
+  std::size_t mapped_;
 };
 
 class ImageCache {
  public:
   static constexpr std::uint64_t kMaxImageBytes = 2ull << 30;
   static constexpr std::size_t kMaxUploads = 8;  // begun and not finished, of one session
+  // What one session may write in its life; the daemon prunes the folder only now and then.
+  static constexpr std::uint64_t kMaxSessionBytes = 16ull << 30;
+  static constexpr std::uint64_t kFileBytes = 64 * 1024;  // what a file costs besides its bytes, in that reckoning
 
   // Precondition: `folder` exists and is the worker's own user's alone.
   explicit ImageCache(std::string folder) : folder_(std::move(folder)) {}
@@ -42,14 +47,14 @@ class ImageCache {
 
   enum class Stored { more, complete, refused };
   // Takes the next piece of an image of `total` bytes; pieces come in order. Refused: out of order, too large, too many
-  // uploads at once, the disk is full, or the bytes do not have that digest.
+  // uploads at once or in all, the disk is full, or the bytes do not have that digest.
   Stored store(const protocol::Digest& digest, std::uint64_t total, std::uint64_t offset, std::span<const std::byte> piece);
 
  private:
   struct Upload {
     int descriptor = -1;
     std::string path;
-    std::uint64_t have = 0;
+    std::uint64_t total = 0, have = 0;
     protocol::Sha256 hash;
   };
   std::string path_of(const protocol::Digest& digest) const;
@@ -57,6 +62,7 @@ class ImageCache {
 
   std::string folder_;
   std::map<protocol::Digest, Upload> uploads_;
+  std::uint64_t written_ = 0;
 };
 
 }  // namespace tfusion::replay

@@ -5,7 +5,7 @@
 
 namespace tfusion::replay {
 
-bool JitOptions::read(std::span<const std::byte> pairs, std::uint32_t count) {
+bool JitOptions::read(std::span<const std::byte> pairs, std::uint32_t count, Logs wanted) {
   if (count > kMost || pairs.size() != std::size_t{count} * 16) return false;
   bool logs = false;
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -14,7 +14,7 @@ bool JitOptions::read(std::span<const std::byte> pairs, std::uint32_t count) {
     switch (pair[0]) {
       case CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES:
       case CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES:
-        logs = true;
+        logs = wanted == Logs::kept;
         break;
       case CU_JIT_MAX_REGISTERS:
       case CU_JIT_OPTIMIZATION_LEVEL:

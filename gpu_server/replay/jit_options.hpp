@@ -17,7 +17,8 @@ class JitOptions {
 
   // `pairs`: option number and value, 64 bits each. False if there are too many or the bytes do not fit the count.
   // Options that carry pointers, or that we do not know, are left out.
-  bool read(std::span<const std::byte> pairs, std::uint32_t count);
+  enum class Logs { kept, left_out };
+  bool read(std::span<const std::byte> pairs, std::uint32_t count, Logs wanted = Logs::kept);
 
   CUjit_option* options() { return options_.data(); }
   void** values() { return values_.data(); }

@@ -23,7 +23,7 @@ void reply_with_logs(Session& session, const wire::CommandHeader& header, CUresu
 }  // namespace
 
 void replay(Session& session, const wire::LinkCreate& command, std::span<const std::byte> tail) {
-  if (!session.may_create(command.link, HandleKind::link)) return;
+  if (!session.may_create(command.header, command.link, HandleKind::link)) return;
   auto link = std::make_unique<Link>(session.driver());
   if (!link->options.read(tail, command.option_count)) {
     return session.protocol_error("LinkCreate's options do not fit its tail");
@@ -42,7 +42,8 @@ void replay(Session& session, const wire::LinkAdd& command, std::span<const std:
     return session.protocol_error("LinkAdd's options and name do not fit its tail");
   }
   JitOptions options;
-  if (!options.read(tail.first(option_bytes), command.option_count)) {
+  // Logs go to the linker's own buffers, which live as long as the driver writes to them.
+  if (!options.read(tail.first(option_bytes), command.option_count, JitOptions::Logs::left_out)) {
     return session.protocol_error("LinkAdd's options do not fit its tail");
   }
   if (link->inputs.size() >= kMaxInputs) return session.reply(command.header, CUDA_ERROR_OUT_OF_MEMORY);
@@ -52,6 +53,7 @@ void replay(Session& session, const wire::LinkAdd& command, std::span<const std:
   if (image == nullptr) return session.reply(command.header, CUDA_ERROR_INVALID_IMAGE);
   const auto bytes = image->bytes();
   const std::string name(reinterpret_cast<const char*>(tail.data() + option_bytes), command.name_bytes);
+  link->linked = {};
   const CUresult result = session.driver().cuLinkAddData_v2(
       link->state, static_cast<CUjitInputType>(command.input_type), const_cast<std::byte*>(bytes.data()), bytes.size(),
       name.c_str(), options.count(), options.options(), options.values());
@@ -64,6 +66,7 @@ void replay(Session& session, const wire::LinkComplete& command) {
   if (!session.resolve(command.header, command.link, &link)) return;
   void* image = nullptr;
   std::size_t bytes = 0;
+  link->linked = {};  // the driver's memory, which it may give up when it links again
   const CUresult result = session.driver().cuLinkComplete(link->state, &image, &bytes);
   if (result == CUDA_SUCCESS) link->linked = {static_cast<const std::byte*>(image), bytes};
   wire::LinkCompleteReply reply{};
@@ -72,7 +75,7 @@ void replay(Session& session, const wire::LinkComplete& command) {
 }
 
 void replay(Session& session, const wire::LinkRead& command) {
-  if (command.chunk < kUpChunks || command.chunk >= kChunks || command.bytes > kChunkBytes) {
+  if (command.chunk < kUpChunks || command.chunk >= kChunks || command.bytes == 0 || command.bytes > kChunkBytes) {
     return session.protocol_error("LinkRead names no chunk that comes down");
   }
   Link* link = nullptr;

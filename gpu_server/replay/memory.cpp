@@ -154,7 +154,6 @@ CUresult Session::reset() {
   // Addresses and physical memory are not the context's: they outlive its reset.
   while (!mappings_.empty()) decommit(mappings_.begin()->first);
   while (!host_ranges_.empty()) decommit_host(host_ranges_.begin()->first);
-  for (std::uint32_t chunk = 0; chunk < kUpChunks; ++chunk) release_chunk(chunk);
   try {
     device_.reset_context();
   } catch (const std::exception& error) {

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "jit_options.hpp"
+#include "protocol/image_format.hpp"
 #include "replay_commands.hpp"
 #include "session.hpp"
 
@@ -65,6 +66,7 @@ void replay(Session& session, const wire::ImagePart& command) {
   if (command.chunk >= kUpChunks || command.bytes == 0 || command.bytes > kChunkBytes) {
     return session.protocol_error("ImagePart names no chunk that goes up");
   }
+  if (!session.hold_chunk(command.chunk)) return;
   // Copied before it is hashed: the client could change it between the hash and the write.
   const std::byte* chunk = session.shared().chunk(command.chunk);
   const std::vector<std::byte> piece(chunk, chunk + command.bytes);
@@ -75,17 +77,16 @@ void replay(Session& session, const wire::ImagePart& command) {
 }
 
 void replay(Session& session, const wire::ModuleLoad& command, std::span<const std::byte> tail) {
-  if (!session.may_create(command.module, HandleKind::module)) return;
+  if (!session.may_create(command.header, command.module, HandleKind::module)) return;
   JitOptions options;
   if (!options.read(tail, command.option_count)) return session.protocol_error("ModuleLoad's options do not fit its tail");
   Module module;
   module.image = session.images().find(digest_of(command.digest), command.image_bytes);
   if (module.image == nullptr) return session.reply_raw(command.header, kSendImage);
   CUresult result = CUDA_SUCCESS;
-  // An image that is text must end: the driver looks for its NUL.
   const auto bytes = module.image->bytes();
-  const bool binary = bytes.size() >= 4 && (bytes[0] == std::byte{0x7f} || std::memcmp(bytes.data(), "\x50\xed\x55\xba", 4) == 0);
-  if (!binary && bytes.back() != std::byte{0}) {
+  // The driver follows the image's own headers, or looks for a text's NUL: neither may lead out of it.
+  if (image_bytes(bytes.data(), bytes.size()) != bytes.size()) {
     result = CUDA_ERROR_INVALID_IMAGE;
   } else if (command.as_library != 0) {
     CUlibraryOption kept[] = {CU_LIBRARY_BINARY_IS_PRESERVED};
@@ -106,12 +107,14 @@ void replay(Session& session, const wire::ModuleUnload& command) {
   Module* module = nullptr;
   if (!session.resolve(command.header, command.module, &module)) return;
   Module taken = session.modules.take(command.module);
+  // The driver's kernels end with their module; a client that kept one must not reach into freed memory.
+  session.kernels.forget_if([&](const Kernel& kernel) { return kernel.module == command.module; });
   session.unload(taken);
 }
 
 void replay(Session& session, const wire::ModuleGetKernel& command, std::span<const std::byte> tail) {
   Module* module = nullptr;
-  if (!session.may_create(command.kernel, HandleKind::kernel)) return;
+  if (!session.may_create(command.header, command.kernel, HandleKind::kernel)) return;
   if (!session.resolve(command.header, command.module, &module)) return;
   const std::string name = name_of(tail);
   Kernel kernel{nullptr, command.module};

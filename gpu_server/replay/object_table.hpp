@@ -13,7 +13,8 @@ namespace tfusion::replay {
 template <typename T>
 class ObjectTable {
  public:
-  explicit ObjectTable(protocol::HandleKind kind) : kind_(kind) {}
+  // `most`: how many may live at once. The hook numbers objects densely, so a place beyond it is one too many.
+  ObjectTable(protocol::HandleKind kind, std::uint32_t most) : kind_(kind), most_(most) {}
 
   // Whether the client may use this handle for a new object: right kind, and nothing lives there.
   bool vacant(std::uint64_t handle) const {
@@ -23,7 +24,10 @@ class ObjectTable {
     return h.index >= slots_.size() || !slots_[h.index].alive;
   }
 
-  // Precondition: vacant(handle).
+  // Precondition: vacant(handle). False: the client has as many as it may have.
+  bool has_room(std::uint64_t handle) const { return protocol::unpack(handle).index < most_; }
+
+  // Precondition: vacant(handle) and has_room(handle).
   T& put(std::uint64_t handle, T object) {
     const protocol::Handle h = protocol::unpack(handle);
     if (h.index >= slots_.size()) slots_.resize(h.index + 1);
@@ -52,6 +56,14 @@ class ObjectTable {
     }
   }
 
+  // Forgets every object of which predicate(object) holds.
+  template <typename Predicate>
+  void forget_if(Predicate&& predicate) {
+    for (Slot& slot : slots_) {
+      if (slot.alive && predicate(std::as_const(slot.object))) slot = Slot{};
+    }
+  }
+
   void clear() { slots_.clear(); }
 
  private:
@@ -62,6 +74,7 @@ class ObjectTable {
     T object{};
   };
   protocol::HandleKind kind_;
+  std::uint32_t most_;
   std::vector<Slot> slots_;
 };
 

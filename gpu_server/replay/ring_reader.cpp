@@ -8,6 +8,14 @@ namespace tfusion::replay {
 
 using protocol::kRingBytes;
 
+// Whatever the table says, a command fits its largest size and a reply its slot.
+static_assert([] {
+  for (const wire::CommandInfo& info : wire::kCommands) {
+    if (info.fixed_bytes > wire::kMaxCommandBytes || info.reply_bytes > protocol::kReplyPayloadBytes) return false;
+  }
+  return true;
+}());
+
 std::string check_command(std::span<const std::byte> copy, Command* out) {
   wire::CommandHeader header;
   if (copy.size() < sizeof header) return "a command is shorter than its header";
@@ -60,8 +68,8 @@ RingReader::Next RingReader::next(Command* out) {
     if (bytes < 8 || bytes % 8 != 0 || bytes > most) {
       return fail("a command tells a size of " + std::to_string(bytes) + " bytes where " + std::to_string(most) + " lie");
     }
-    if (opcode == 0) {  // filler up to the end of the lap
-      if (bytes != to_end) return fail("a filler does not end with the ring");
+    if (opcode == 0) {  // filler up to the end of the lap; a whole lap of it could go on for ever
+      if (bytes != to_end || offset == 0) return fail("a filler does not fill the rest of a lap");
       tail_ += bytes;
       continue;
     }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 #include "dispatch.hpp"
 #include "protocol/futex.hpp"
@@ -68,6 +69,18 @@ Ending Session::run() {
       device_.driver()->cuCtxSetCurrent(context) != CUDA_SUCCESS) {
     ending_ = Ending{"device_error", "The GPU's context could not be used."};
   }
+  try {
+    replay_all();
+  } catch (const std::bad_alloc&) {
+    ending_ = Ending{"worker_error",
+                     "The GPU worker has no host memory left for this process, so its session was ended. Restart the "
+                     "kernel; if it happens again, ask for help."};
+  }
+  finish(*ending_);
+  return *ending_;
+}
+
+void Session::replay_all() {
   unsigned since_poll = 0;
   while (!ending_) {
     if (stopping_.load(std::memory_order_relaxed)) {
@@ -78,6 +91,7 @@ Ending Session::run() {
     Command command;
     switch (ring_.next(&command)) {
       case RingReader::Next::command:
+        if (!take_reply_slot(command)) break;
         dispatch(*this, command.opcode, command.bytes, command.tail);
         command_count_.fetch_add(1, std::memory_order_relaxed);
         ring_.release();
@@ -100,8 +114,19 @@ Ending Session::run() {
         break;
     }
   }
-  finish(*ending_);
-  return *ending_;
+}
+
+bool Session::take_reply_slot(const Command& command) {
+  const wire::CommandInfo& info = wire::kCommands[static_cast<std::uint16_t>(command.opcode)];
+  if (!info.sync) return true;
+  const auto slot = read<wire::CommandHeader>(command.bytes).reply_slot;
+  if (slot_waits_.test(slot)) {
+    protocol_error(std::string(info.name) + " names reply slot " + std::to_string(slot) +
+                   ", which waits for another answer");
+    return false;
+  }
+  slot_waits_.set(slot);
+  return true;
 }
 
 void Session::idle_wait() {
@@ -175,6 +200,7 @@ void Session::finish(const Ending& ending) {
 
 void Session::complete(const wire::CommandHeader& header, std::int32_t result, std::uint32_t payload_bytes) {
   ReplySlot& slot = shared().slot(header.reply_slot);
+  slot_waits_.reset(header.reply_slot);
   slot.result = result;
   slot.payload_bytes = payload_bytes;
   if (slot.state.exchange(ReplySlot::kDone, std::memory_order_acq_rel) == ReplySlot::kPendingAsleep) {
@@ -224,7 +250,17 @@ void Session::refuse(const wire::CommandHeader& header, CUresult result) {
   }
 }
 
+bool Session::hold_chunk(std::uint32_t chunk) {
+  if (chunk_held_.test(chunk)) {
+    protocol_error("staging chunk " + std::to_string(chunk) + " is named again before it was given back");
+    return false;
+  }
+  chunk_held_.set(chunk);
+  return true;
+}
+
 void Session::release_chunk(std::uint32_t chunk) {
+  chunk_held_.reset(chunk);
   Control& control = shared().control();
   control.chunk_busy[chunk].store(0, std::memory_order_seq_cst);
   if (control.space_waiters.load(std::memory_order_seq_cst) != 0) {
@@ -280,30 +316,35 @@ bool Session::resolve(const wire::CommandHeader& header, std::uint64_t handle, L
   return found != nullptr;
 }
 
-bool Session::may_create(std::uint64_t handle, HandleKind kind) {
-  bool vacant = false;
+bool Session::may_create(const wire::CommandHeader& header, std::uint64_t handle, HandleKind kind) {
+  bool vacant = false, room = false;
+  auto look = [&](const auto& table) { vacant = table.vacant(handle), room = table.has_room(handle); };
   switch (kind) {
     case HandleKind::stream:
-      vacant = streams.vacant(handle);
+      look(streams);
       break;
     case HandleKind::event:
-      vacant = events.vacant(handle);
+      look(events);
       break;
     case HandleKind::module:
-      vacant = modules.vacant(handle);
+      look(modules);
       break;
     case HandleKind::kernel:
-      vacant = kernels.vacant(handle);
+      look(kernels);
       break;
     case HandleKind::link:
-      vacant = links.vacant(handle);
+      look(links);
       break;
     case HandleKind::none:
     case HandleKind::context:
       break;
   }
-  if (!vacant) protocol_error("a new object is to get handle " + std::to_string(handle) + ", which is taken or no handle");
-  return vacant;
+  if (!vacant) {
+    protocol_error("a new object is to get handle " + std::to_string(handle) + ", which is taken or no handle");
+  } else if (!room) {
+    refuse(header, CUDA_ERROR_OUT_OF_MEMORY);
+  }
+  return vacant && room;
 }
 
 void Session::created(std::uint64_t handle, CUstream stream, CUresult result) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -79,8 +80,9 @@ class Session {
   bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Kernel** out);
   bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Link** out);
 
-  // Whether the client may give this handle to a new object; ends the session if not.
-  bool may_create(std::uint64_t handle, protocol::HandleKind kind);
+  // Whether the client may give this handle to a new object; ends the session if not. If it has as many objects of the
+  // kind as it may have: a reply or note of CUDA_ERROR_OUT_OF_MEMORY, and false.
+  bool may_create(const wire::CommandHeader& header, std::uint64_t handle, protocol::HandleKind kind);
   void created(std::uint64_t handle, CUstream stream, CUresult result);
   void created(std::uint64_t handle, CUevent event, CUresult result);
 
@@ -96,6 +98,8 @@ class Session {
 
   void protocol_error(const std::string& sentence);
 
+  // The worker has the up chunk until it releases it; ends the session and says false if the worker has it already.
+  bool hold_chunk(std::uint32_t chunk);
   void release_chunk(std::uint32_t chunk);
 
   // Whether [address, address + bytes) is memory that this session may copy to and from: its device arena, its pinned
@@ -118,16 +122,19 @@ class Session {
   CUresult reset();  // cuDevicePrimaryCtxReset
   void unload(Module& module);
 
-  ObjectTable<CUstream> streams{protocol::HandleKind::stream};
-  ObjectTable<CUevent> events{protocol::HandleKind::event};
-  ObjectTable<Module> modules{protocol::HandleKind::module};
-  ObjectTable<Kernel> kernels{protocol::HandleKind::kernel};
-  ObjectTable<std::unique_ptr<Link>> links{protocol::HandleKind::link};
+  // The bounds are far above what programs use, and keep what a session costs the host within a few hundred MiB.
+  ObjectTable<CUstream> streams{protocol::HandleKind::stream, 1u << 14};
+  ObjectTable<CUevent> events{protocol::HandleKind::event, 1u << 18};
+  ObjectTable<Module> modules{protocol::HandleKind::module, 1u << 14};
+  ObjectTable<Kernel> kernels{protocol::HandleKind::kernel, 1u << 20};
+  ObjectTable<std::unique_ptr<Link>> links{protocol::HandleKind::link, 1u << 8};
 
  private:
   template <typename Object>
   Object* look_up(const wire::CommandHeader& header, std::uint64_t handle, ObjectTable<Object>& table,
                   protocol::HandleKind kind);
+  void replay_all();
+  bool take_reply_slot(const Command& command);
   void refuse(const wire::CommandHeader& header, CUresult result);
   void idle_wait();
   void publish_use();
@@ -142,6 +149,9 @@ class Session {
   std::map<std::uint64_t, Mapping> mappings_;           // arena address -> memory behind it
   std::map<std::uint64_t, std::uint64_t> host_ranges_;  // host arena offset -> bytes, registered
   std::uint64_t host_bytes_ = 0;
+  // What pending work may name is bounded by these: a slot or chunk that waits cannot be named once more.
+  std::bitset<protocol::kReplySlots> slot_waits_;
+  std::bitset<protocol::kUpChunks> chunk_held_;
   std::uint32_t deferred_error_ = 0;  // CUresult of an asynchronous command, told by the next reply
   std::uint32_t sticky_error_ = 0;
   std::optional<Ending> ending_;  // the replay thread's own

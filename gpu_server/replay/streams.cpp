@@ -5,7 +5,7 @@
 namespace tfusion::replay {
 
 void replay(Session& session, const wire::StreamCreate& command) {
-  if (!session.may_create(command.stream, protocol::HandleKind::stream)) return;
+  if (!session.may_create(command.header, command.stream, protocol::HandleKind::stream)) return;
   CUstream stream = nullptr;
   const CUresult result = session.driver().cuStreamCreateWithPriority(&stream, command.flags, command.priority);
   session.created(command.stream, stream, result);

@@ -14,7 +14,7 @@ MODES = ("local", "async", "sync", "custom", "refused")
 HANDLE_KINDS = ("stream", "event", "module", "kernel", "link")
 
 # C types that a generated row may pass by value, and how they travel.
-HANDLE_TYPES = {"CUstream": "stream", "CUevent": "event", "CUmodule": "module"}
+HANDLE_TYPES = {"CUstream": "stream", "CUevent": "event"}  # a module is one of two things to a driver
 SCALAR_TYPES = {
     "unsigned char": "u8",
     "unsigned short": "u16",
@@ -143,6 +143,8 @@ class _Reader:
             raise self.fail(f"{name} stands before the first section")
 
     def unique(self, name: str) -> None:
+        if name == "Pad":
+            raise self.fail("Pad is the ring's filler: name the command otherwise")
         if name in self.seen:
             raise self.fail(f"{name} has a row already, at line {self.seen[name]}")
         self.seen[name] = self.line
@@ -282,10 +284,9 @@ class _Reader:
                 f"{match['name']} is an alias of {match['target']}, which has no row above"
             ) from None
         listing = self.read_listing(match["listing"])
+        answer = target.alias_of or target.name
         self.table.functions.append(
-            Function(
-                target.mode, match["name"], target.parameters, listing, self.section, self.line, target.name
-            )
+            Function(target.mode, match["name"], target.parameters, listing, self.section, self.line, answer)
         )
 
     def read_fields(self, text: str, *, reply: bool) -> tuple[Field, ...]:
@@ -309,7 +310,7 @@ class _Reader:
                 raise self.fail(f"{words[1]}: {count} elements are not between 1 and 256")
             if any(f.name == words[1] for f in fields):
                 raise self.fail(f"{words[1]} stands twice")
-            if words[1] == "header":
+            if words[1] == "header" and not reply:
                 raise self.fail("every command has a header of its own: name the field otherwise")
             fields.append(Field(kind, words[1], count, lifetime))
         return tuple(fields)

@@ -25,7 +25,9 @@ def read_table(path: Path) -> dict[str, str]:
             continue
         row = _ROW.match(text)
         if row is None:
-            raise TableError(f"{path.name}:{number}: expected 'answered NAME' or 'refused NAME', not '{text}'")
+            raise TableError(
+                f"{path.name}:{number}: expected 'answered NAME' or 'refused NAME', not '{text}'"
+            )
         if row[2] in table:
             raise TableError(f"{path.name}:{number}: {row[2]} is there twice")
         table[row[2]] = row[1]
@@ -39,7 +41,11 @@ def emit(table: dict[str, str]) -> str:
         for name, mode in table.items()
         if mode == "refused"
     ]
-    head = ["// Written by emit_refused.py from nvml.api. Arguments are not looked at.", '#include "library.hpp"', ""]
+    head = [
+        "// Written by emit_refused.py from nvml.api. Arguments are not looked at.",
+        '#include "library.hpp"',
+        "",
+    ]
     return "\n".join([*head, *stubs, ""])
 
 

@@ -1,77 +1,21 @@
 #include "image.hpp"
 
-#include <elf.h>
-
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 #include "call.hpp"
+#include "protocol/image_format.hpp"
 
 namespace tfusion::hook {
 
-namespace {
-
-// The container formats, as measured: a wrapper that points to a header, which tells its own size and the payload's.
-constexpr std::uint32_t kFatbinWrapperMagic = 0x466243b1;
-constexpr std::uint32_t kFatbinMagic = 0xba55ed50;
-
-struct FatbinWrapper {
-  std::uint32_t magic;
-  std::uint32_t version;
-  const void* data;
-  const void* other;
-};
-
-struct FatbinHeader {
-  std::uint32_t magic;
-  std::uint16_t version;
-  std::uint16_t header_bytes;
-  std::uint64_t payload_bytes;
-};
-
-template <typename T>
-T load(const void* from) {
-  T value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-
-std::size_t elf_bytes(const std::byte* image) {
-  const auto header = load<Elf64_Ehdr>(image);
-  std::uint64_t end = std::max<std::uint64_t>(header.e_shoff + std::uint64_t{header.e_shnum} * header.e_shentsize,
-                                              header.e_phoff + std::uint64_t{header.e_phnum} * header.e_phentsize);
-  for (unsigned i = 0; i < header.e_shnum; ++i) {
-    const auto section = load<Elf64_Shdr>(image + header.e_shoff + std::uint64_t{i} * header.e_shentsize);
-    if (section.sh_type != SHT_NOBITS) end = std::max<std::uint64_t>(end, section.sh_offset + section.sh_size);
-  }
-  return end;
-}
-
-}  // namespace
-
 CUresult image_extent(const void* image, std::span<const std::byte>* out) {
   if (image == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  const auto* bytes = static_cast<const std::byte*>(image);
-  if (load<std::uint8_t>(image) == 0) return CUDA_ERROR_INVALID_IMAGE;
-  if (std::memchr(image, 0, 4) == nullptr && load<std::uint32_t>(image) == kFatbinWrapperMagic) {
-    bytes = static_cast<const std::byte*>(load<FatbinWrapper>(image).data);
-    if (bytes == nullptr) return CUDA_ERROR_INVALID_IMAGE;
-  }
-  const auto* text = reinterpret_cast<const char*>(bytes);
-  if (std::memchr(text, 0, 4) == nullptr && load<std::uint32_t>(bytes) == kFatbinMagic) {
-    const auto header = load<FatbinHeader>(bytes);
-    if (header.header_bytes < sizeof header) return CUDA_ERROR_INVALID_IMAGE;
-    *out = {bytes, header.header_bytes + static_cast<std::size_t>(header.payload_bytes)};
-    return CUDA_SUCCESS;
-  }
-  if (std::memcmp(text, ELFMAG, 1) == 0) {
-    if (std::memcmp(text, ELFMAG, SELFMAG) != 0) return CUDA_ERROR_INVALID_IMAGE;
-    const std::size_t n = elf_bytes(bytes);
-    if (n < sizeof(Elf64_Ehdr)) return CUDA_ERROR_INVALID_IMAGE;
-    *out = {bytes, n};
-    return CUDA_SUCCESS;
-  }
-  *out = {bytes, std::strlen(text) + 1};
+  const std::byte* start = protocol::unwrap_fatbin(static_cast<const std::byte*>(image));
+  if (start == nullptr) return CUDA_ERROR_INVALID_IMAGE;
+  const std::uint64_t bytes = protocol::image_bytes(start, PTRDIFF_MAX);
+  if (bytes == 0) return CUDA_ERROR_INVALID_IMAGE;
+  *out = {start, bytes};
   return CUDA_SUCCESS;
 }
 

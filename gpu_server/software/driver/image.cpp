@@ -16,11 +16,14 @@ namespace tfusion::software::driver {
 
 namespace {
 
-// Our linked image: this magic, u32 version, u32 count of texts, u64 bytes of all; then each text as u64
-// bytes, text.
+// Our linked image is a fatbin whose payload is: this magic, u32 version, u32 count of texts, u64 bytes of
+// the payload; then each text as u64 bytes, text. A fatbin, because whoever passes images on finds their end
+// by its header.
 constexpr char kLinkedMagic[8] = {'T', 'F', 'S', 'W', 'L', 'I', 'N', 'K'};
 constexpr std::uint32_t kLinkedVersion = 1;
 constexpr std::size_t kLinkedHeaderBytes = 24;
+constexpr std::uint16_t kFatbinVersion = 1;
+constexpr std::uint16_t kFatbinHeaderBytes = 16;
 constexpr std::uint32_t kElfMagic = 0x464c457f;
 
 template <class Value>
@@ -65,10 +68,6 @@ std::vector<std::string> ptx_of_linked_image(std::span<const unsigned char> imag
 
 // The bytes of an image by its own word.
 std::size_t claimed_bytes(const unsigned char* image) {
-  if (memcmp(image, kLinkedMagic, 4) == 0 && memcmp(image, kLinkedMagic, sizeof kLinkedMagic) == 0) {
-    const auto bytes = read<std::uint64_t>(image + 16);
-    return bytes > std::uint64_t{1} << 40 ? kLinkedHeaderBytes : static_cast<std::size_t>(bytes);
-  }
   if (read<std::uint32_t>(image) == kFatbinMagic) return fatbin_bytes(image);
   return strlen(reinterpret_cast<const char*>(image));
 }
@@ -122,8 +121,10 @@ int take_number(std::string_view& text) {
 std::vector<std::string> ptx_of_image(const void* image, std::size_t size) {
   const std::span<const unsigned char> bytes(static_cast<const unsigned char*>(image), size);
   std::vector<std::string> texts;
-  if (bytes.size() >= kLinkedHeaderBytes && memcmp(bytes.data(), kLinkedMagic, sizeof kLinkedMagic) == 0) {
-    texts = ptx_of_linked_image(bytes);
+  if (bytes.size() >= kFatbinHeaderBytes + kLinkedHeaderBytes &&
+      read<std::uint32_t>(bytes.data()) == kFatbinMagic &&
+      memcmp(bytes.data() + kFatbinHeaderBytes, kLinkedMagic, sizeof kLinkedMagic) == 0) {
+    texts = ptx_of_linked_image(bytes.subspan(kFatbinHeaderBytes));
   } else if (bytes.size() >= 4 && read<std::uint32_t>(bytes.data()) == kFatbinMagic) {
     texts.push_back(until_nul(ptx_of_fatbin(bytes)));
   } else if (bytes.size() >= 4 && read<std::uint32_t>(bytes.data()) == kElfMagic) {
@@ -166,6 +167,10 @@ std::vector<unsigned char> make_linked_image(const std::vector<std::string>& tex
   std::uint64_t total = kLinkedHeaderBytes;
   for (const std::string& text : texts) total += 8 + text.size();
   const auto count = static_cast<std::uint32_t>(texts.size());
+  put(&kFatbinMagic, sizeof kFatbinMagic);
+  put(&kFatbinVersion, sizeof kFatbinVersion);
+  put(&kFatbinHeaderBytes, sizeof kFatbinHeaderBytes);
+  put(&total, sizeof total);
   put(kLinkedMagic, sizeof kLinkedMagic);
   put(&kLinkedVersion, sizeof kLinkedVersion);
   put(&count, sizeof count);

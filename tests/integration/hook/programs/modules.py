@@ -77,7 +77,7 @@ result = cu.cuModuleLoadDataEx(
 fails(result, "INVALID_PTX")
 assert b"nonsense" in log, bytes(log[:200])
 assert b"4" in log
-fails(cu.cuModuleLoadData(b"\x7fELF" + bytes(200)), "INVALID_IMAGE")
+fails(cu.cuModuleLoadData(b"\x7fXYZ" + bytes(200)), "INVALID_IMAGE")
 fails(cu.cuModuleLoadData(compile_cubin(KERNELS)), "NO_BINARY_FOR_GPU")  # machine code, and this GPU runs PTX
 fails(cu.cuModuleLoad(b"/does/not/exist"), "FILE_NOT_FOUND")
 ok(cu.cuCtxSynchronize())
