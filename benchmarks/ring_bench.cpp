@@ -1,6 +1,7 @@
-// What the client pays for a driver call: an asynchronous launch with eight parameters, asynchronous calls per second
-// until the worker has replayed them all, and a synchronising call's round trip. Runs under a slice; `benchmarks/run.py`
-// gives it a worker on the null driver, so that only the hook, the ring and the replay core are measured.
+// What the client pays for a driver call: an asynchronous launch with eight parameters, asynchronous calls
+// per second until the worker has replayed them all, and a synchronising call's round trip. Runs under a
+// slice; `benchmarks/run.py` gives it a worker on the null driver, so that only the hook, the ring and the
+// replay core are measured.
 //
 // Prints one JSON object: every repeat's figure, for medians and spread.
 #include <cuda.h>
@@ -45,8 +46,8 @@ void print(const char* name, const std::vector<double>& values, const char* end)
 
 int main(int argc, char** argv) {
   const int repeats = argc > 1 ? std::atoi(argv[1]) : 15;
-  constexpr int kBurst = 1000;       // launches that fit the ring: the client's own cost, no waiting for space
-  constexpr int kStream = 200'000;   // launches through the ring and its back-pressure
+  constexpr int kBurst = 1000;      // launches that fit the ring: the client's own cost, no waiting for space
+  constexpr int kStream = 200'000;  // launches through the ring and its back-pressure
   constexpr int kTrips = 2000;
   void* library = dlopen("libcuda.so.1", RTLD_NOW);
   if (library == nullptr) {
@@ -73,7 +74,8 @@ int main(int argc, char** argv) {
   void* parameters[8];
   for (int i = 0; i < 8; ++i) parameters[i] = &values[i];
   auto launches = [&](int n) {
-    for (int i = 0; i < n; ++i) check(launch(function, 1, 1, 1, 128, 1, 1, 0, nullptr, parameters, nullptr), "cuLaunchKernel");
+    for (int i = 0; i < n; ++i)
+      check(launch(function, 1, 1, 1, 128, 1, 1, 0, nullptr, parameters, nullptr), "cuLaunchKernel");
   };
   launches(kBurst);
   check(synchronize(), "cuCtxSynchronize");

@@ -218,7 +218,7 @@ def _software_gpu(config: TFusionServer, runtime_folder: Path) -> Gpu:
         )
     return Gpu(
         uuid=SOFTWARE_UUID,
-        name="Software GPU",
+        name="Software GPU (tfusion)",
         software=True,
         total_bytes=memory,
         usable_bytes=memory,

@@ -107,6 +107,9 @@ def run_under_slice(command: Sequence[str], server: Path | None, vram_bytes: int
                     slice_id=lease.opened.slice_id,
                     token=lease.opened.token,
                     library=library,
+                    vram_bytes=lease.opened.vram_bytes,
+                    gpu_name=lease.opened.gpu.name,
+                    driver_version=lease.opened.gpu.driver_version,
                 )
                 status = _run(program, command, environment, before)
     finally:

@@ -9,7 +9,7 @@ namespace tfusion::replay {
 
 SliceAccount::SliceAccount(int descriptor, unsigned slot, std::uint64_t limit_bytes)
     : slot_(slot), limit_bytes_(limit_bytes) {
-  struct stat status {};
+  struct stat status{};
   if (slot >= kSlots) throw std::runtime_error("A slice's account has no slot " + std::to_string(slot) + ".");
   if (fstat(descriptor, &status) != 0 || static_cast<std::size_t>(status.st_size) < sizeof(Page)) {
     throw std::runtime_error("The slice's account is smaller than its layout.");
@@ -19,7 +19,9 @@ SliceAccount::SliceAccount(int descriptor, unsigned slot, std::uint64_t limit_by
   page_ = static_cast<Page*>(memory);
 }
 
-SliceAccount::~SliceAccount() { munmap(page_, sizeof(Page)); }
+SliceAccount::~SliceAccount() {
+  munmap(page_, sizeof(Page));
+}
 
 bool SliceAccount::reserve(std::uint64_t bytes) {
   if (bytes > limit_bytes_) return false;
@@ -30,7 +32,9 @@ bool SliceAccount::reserve(std::uint64_t bytes) {
   return false;
 }
 
-void SliceAccount::give_back(std::uint64_t bytes) { page_->used_bytes[slot_].fetch_sub(bytes); }
+void SliceAccount::give_back(std::uint64_t bytes) {
+  page_->used_bytes[slot_].fetch_sub(bytes);
+}
 
 std::uint64_t SliceAccount::used() const {
   std::uint64_t sum = 0;
@@ -38,6 +42,8 @@ std::uint64_t SliceAccount::used() const {
   return sum;
 }
 
-std::uint64_t SliceAccount::mine() const { return page_->used_bytes[slot_].load(); }
+std::uint64_t SliceAccount::mine() const {
+  return page_->used_bytes[slot_].load();
+}
 
 }  // namespace tfusion::replay

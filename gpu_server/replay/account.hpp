@@ -1,5 +1,6 @@
-// A slice's memory account, shared by the workers of its sessions and the daemon: the limit, and what each session
-// uses. A worker writes its own slot only; the daemon zeroes the slot of a worker that is gone. Clients never see it.
+// A slice's memory account, shared by the workers of its sessions and the daemon: the limit, and what each
+// session uses. A worker writes its own slot only; the daemon zeroes the slot of a worker that is gone.
+// Clients never see it.
 #pragma once
 
 #include <atomic>

@@ -1,6 +1,7 @@
 // Copies between the client's data (in the command, or in staging) and this session's memory.
 //
-// A staging chunk is pinned memory that the client may change while it is copied: that changes data, never an address.
+// A staging chunk is pinned memory that the client may change while it is copied: that changes data, never an
+// address.
 #include <cstring>
 
 #include "replay_commands.hpp"
@@ -12,7 +13,9 @@ using namespace protocol;
 
 namespace {
 
-bool up_chunk(std::uint32_t chunk, std::uint32_t bytes) { return chunk < kUpChunks && bytes > 0 && bytes <= kChunkBytes; }
+bool up_chunk(std::uint32_t chunk, std::uint32_t bytes) {
+  return chunk < kUpChunks && bytes > 0 && bytes <= kChunkBytes;
+}
 
 bool down_chunk(std::uint32_t chunk, std::uint32_t bytes) {
   return chunk >= kUpChunks && chunk < kChunks && bytes > 0 && bytes <= kChunkBytes;
@@ -23,15 +26,19 @@ bool down_chunk(std::uint32_t chunk, std::uint32_t bytes) {
 void replay(Session& session, const wire::CopyInline& command, std::span<const std::byte> tail) {
   CUstream stream = nullptr;
   if (!session.resolve(command.header, command.stream, &stream)) return;
-  if (tail.empty() || tail.size() > wire::kMaxInlineBytes) return session.protocol_error("CopyInline has no data, or too much");
-  if (!session.may_copy(command.destination, tail.size())) return session.note(command.header, CUDA_ERROR_INVALID_VALUE);
-  // From pageable memory of this size the driver copies before it returns, so the command's buffer is free again.
+  if (tail.empty() || tail.size() > wire::kMaxInlineBytes)
+    return session.protocol_error("CopyInline has no data, or too much");
+  if (!session.may_copy(command.destination, tail.size()))
+    return session.note(command.header, CUDA_ERROR_INVALID_VALUE);
+  // From pageable memory of this size the driver copies before it returns, so the command's buffer is free
+  // again.
   session.note(command.header,
                session.driver().cuMemcpyHtoDAsync_v2(command.destination, tail.data(), tail.size(), stream));
 }
 
 void replay(Session& session, const wire::CopyFromStaging& command) {
-  if (!up_chunk(command.chunk, command.bytes)) return session.protocol_error("CopyFromStaging names no chunk that goes up");
+  if (!up_chunk(command.chunk, command.bytes))
+    return session.protocol_error("CopyFromStaging names no chunk that goes up");
   if (!session.hold_chunk(command.chunk)) return;
   CUstream stream = nullptr;
   if (!session.resolve(command.header, command.stream, &stream)) return session.release_chunk(command.chunk);
@@ -49,14 +56,17 @@ void replay(Session& session, const wire::CopyFromStaging& command) {
 }
 
 void replay(Session& session, const wire::CopyToStaging& command) {
-  if (!down_chunk(command.chunk, command.bytes)) return session.protocol_error("CopyToStaging names no chunk that comes down");
+  if (!down_chunk(command.chunk, command.bytes))
+    return session.protocol_error("CopyToStaging names no chunk that comes down");
   CUstream stream = nullptr;
   if (!session.resolve(command.header, command.stream, &stream)) return;
-  if (!session.may_copy(command.source, command.bytes)) return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
-  const CUresult result = session.driver().cuMemcpyDtoHAsync_v2(session.shared().chunk(command.chunk), command.source,
-                                                                command.bytes, stream);
+  if (!session.may_copy(command.source, command.bytes))
+    return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
+  const CUresult result = session.driver().cuMemcpyDtoHAsync_v2(session.shared().chunk(command.chunk),
+                                                                command.source, command.bytes, stream);
   if (result != CUDA_SUCCESS) return session.reply(command.header, result);
-  session.pending().after_stream(stream, [&session, command](CUresult done) { session.reply(command.header, done); });
+  session.pending().after_stream(stream,
+                                 [&session, command](CUresult done) { session.reply(command.header, done); });
 }
 
 void replay(Session& session, const wire::CopyToReply& command) {
@@ -65,9 +75,10 @@ void replay(Session& session, const wire::CopyToReply& command) {
   }
   CUstream stream = nullptr;
   if (!session.resolve(command.header, command.stream, &stream)) return;
-  if (!session.may_copy(command.source, command.bytes)) return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
-  const CUresult result =
-      session.driver().cuMemcpyDtoHAsync_v2(session.reply_payload(command.header), command.source, command.bytes, stream);
+  if (!session.may_copy(command.source, command.bytes))
+    return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
+  const CUresult result = session.driver().cuMemcpyDtoHAsync_v2(session.reply_payload(command.header),
+                                                                command.source, command.bytes, stream);
   if (result != CUDA_SUCCESS) return session.reply(command.header, result);
   session.pending().after_stream(stream, [&session, command](CUresult done) {
     session.reply_in_place(command.header, done, command.bytes);
@@ -95,7 +106,8 @@ void replay(Session& session, const wire::Copy2DBetween& command) {
     return (command.height - 1) * pitch + command.width;
   };
   const std::uint64_t to = extent(command.destination_pitch), from = extent(command.source_pitch);
-  if (to == 0 || from == 0 || !session.may_copy(command.destination, to) || !session.may_copy(command.source, from)) {
+  if (to == 0 || from == 0 || !session.may_copy(command.destination, to) ||
+      !session.may_copy(command.source, from)) {
     return session.note(command.header, CUDA_ERROR_INVALID_VALUE);
   }
   CUDA_MEMCPY2D copy{};

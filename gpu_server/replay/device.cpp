@@ -65,7 +65,8 @@ constexpr std::initializer_list<int> kAttributesNotOffered = {
     CU_DEVICE_ATTRIBUTE_HOST_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
 };
 
-// cuBLASLt asks once where the pairs of multiprocessors sit before its first half-precision product on Hopper.
+// cuBLASLt asks once where the pairs of multiprocessors sit before its first half-precision product on
+// Hopper.
 constexpr std::uint8_t kSmLayoutTable[16] = {0x17, 0x34, 0xdc, 0x26, 0x80, 0x0d, 0x47, 0x45,
                                              0x87, 0x26, 0xc0, 0xf1, 0xe7, 0xdd, 0x8b, 0xca};
 
@@ -81,7 +82,8 @@ Device::Device(const std::string& driver_path, int ordinal) : driver_(driver_pat
   CUdeviceptr arena = 0;
   driver_.require(driver_->cuMemAddressReserve(&arena, kDeviceArenaBytes, 0, kDeviceArenaAddress, 0),
                   "Reserving the arena of device addresses");
-  if (arena != kDeviceArenaAddress) throw std::runtime_error("The arena's device addresses are taken in this process.");
+  if (arena != kDeviceArenaAddress)
+    throw std::runtime_error("The arena's device addresses are taken in this process.");
   make_shared_memory();
   read_facts();
 }
@@ -106,7 +108,8 @@ void Device::make_shared_memory() {
   host_descriptor_ = sealed_memory("tfusion-host-arena", kHostArenaBytes);
   void* arena = mmap(reinterpret_cast<void*>(kHostArenaAddress), kHostArenaBytes, PROT_READ | PROT_WRITE,
                      MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, host_descriptor_, 0);
-  if (arena != reinterpret_cast<void*>(kHostArenaAddress)) throw system_error("The arena of pinned memory cannot be mapped");
+  if (arena != reinterpret_cast<void*>(kHostArenaAddress))
+    throw system_error("The arena of pinned memory cannot be mapped");
   driver_.require(driver_->cuMemHostRegister_v2(shared_.base + kSlotsOffset, kSharedBytes - kSlotsOffset,
                                                 CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP),
                   "Pinning the staging area");
@@ -123,7 +126,8 @@ void Device::read_sm_layout(DeviceFacts& facts) {
   const auto ask = reinterpret_cast<CUresult (*)(std::uint8_t**, std::uint8_t**)>(words[4]);
   const auto release = reinterpret_cast<CUresult (*)(std::uint8_t*, std::uint8_t*)>(words[13]);
   if (ask(&place, &group) != CUDA_SUCCESS || place == nullptr || group == nullptr) return;
-  const auto pairs = static_cast<std::uint32_t>(facts.attributes[CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT]) / 2;
+  const auto pairs =
+      static_cast<std::uint32_t>(facts.attributes[CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT]) / 2;
   if (pairs <= kMaxSmPairs) {
     facts.sm_pairs = pairs;
     std::memcpy(facts.sm_place, place, pairs);
@@ -134,11 +138,13 @@ void Device::read_sm_layout(DeviceFacts& facts) {
 
 void Device::read_facts() {
   DeviceFacts& facts = shared_.control().facts;
-  driver_.require(driver_->cuDeviceGetName(facts.name, sizeof facts.name, ordinal_), "Asking for the GPU's name");
+  driver_.require(driver_->cuDeviceGetName(facts.name, sizeof facts.name, ordinal_),
+                  "Asking for the GPU's name");
   driver_.require(driver_->cuDeviceGetPCIBusId(facts.pci_bus_id, sizeof facts.pci_bus_id, ordinal_),
                   "Asking for the GPU's bus id");
   driver_.require(driver_->cuDriverGetVersion(&facts.driver_version), "Asking for the driver's version");
-  driver_.require(driver_->cuCtxGetApiVersion(context_, &facts.context_api_version), "Asking for the API version");
+  driver_.require(driver_->cuCtxGetApiVersion(context_, &facts.context_api_version),
+                  "Asking for the API version");
   driver_.require(driver_->cuCtxGetStreamPriorityRange(&facts.least_priority, &facts.greatest_priority),
                   "Asking for stream priorities");
   for (unsigned i = 1; i < kMaxDeviceAttributes; ++i) {
@@ -162,7 +168,8 @@ void Device::read_facts() {
 void Device::reset_context() {
   driver_.require(driver_->cuDevicePrimaryCtxReset_v2(ordinal_), "Resetting the GPU's context");
   make_context();
-  driver_->cuMemHostUnregister(shared_.base + kSlotsOffset);  // some drivers keep it, some ended it with the context
+  driver_->cuMemHostUnregister(shared_.base +
+                               kSlotsOffset);  // some drivers keep it, some ended it with the context
   driver_.require(driver_->cuMemHostRegister_v2(shared_.base + kSlotsOffset, kSharedBytes - kSlotsOffset,
                                                 CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP),
                   "Pinning the staging area");

@@ -1,5 +1,5 @@
-// The GPU as one worker holds it: its context, the reserved arena, and the shared memory that it will hand to a client,
-// made ahead of the client so that a kernel's first CUDA call waits for nothing.
+// The GPU as one worker holds it: its context, the reserved arena, and the shared memory that it will hand to
+// a client, made ahead of the client so that a kernel's first CUDA call waits for nothing.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,8 @@ class Device {
   std::uint64_t total_bytes() const { return total_bytes_; }
   CUdevice ordinal() const { return ordinal_; }
 
-  // Ends the context with everything in it and makes a new one; the arena stays reserved. For a client that resets
-  // its device, also after a sticky error. Throws std::runtime_error if the GPU does not come back.
+  // Ends the context with everything in it and makes a new one; the arena stays reserved. For a client that
+  // resets its device, also after a sticky error. Throws std::runtime_error if the GPU does not come back.
   void reset_context();
 
  private:

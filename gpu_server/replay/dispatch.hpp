@@ -11,7 +11,8 @@ namespace tfusion::replay {
 
 class Session;
 
-void dispatch(Session& session, wire::Opcode opcode, std::span<const std::byte> bytes, std::span<const std::byte> tail);
+void dispatch(Session& session, wire::Opcode opcode, std::span<const std::byte> bytes,
+              std::span<const std::byte> tail);
 
 // Precondition: bytes.size() >= sizeof(Fields); check_command saw to it.
 template <typename Fields>

@@ -11,7 +11,8 @@ Driver::Driver(const std::string& path) {
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     const char* why = dlerror();
-    throw std::runtime_error("The GPU driver " + path + " cannot be loaded: " + (why != nullptr ? why : "unknown reason"));
+    throw std::runtime_error("The GPU driver " + path +
+                             " cannot be loaded: " + (why != nullptr ? why : "unknown reason"));
   }
   functions_.for_each([&](const char* name, auto& function, bool required) {
     function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
@@ -27,7 +28,8 @@ std::string Driver::describe(CUresult result) const {
   const char* sentence = nullptr;
   functions_.cuGetErrorName(result, &name);
   functions_.cuGetErrorString(result, &sentence);
-  return std::string(name != nullptr ? name : std::to_string(result)) + (sentence != nullptr ? std::string(": ") + sentence : "");
+  return std::string(name != nullptr ? name : std::to_string(result)) +
+         (sentence != nullptr ? std::string(": ") + sentence : "");
 }
 
 void Driver::require(CUresult result, const char* what) const {

@@ -10,7 +10,9 @@
 
 namespace tfusion::replay {
 
-Image::~Image() { munmap(memory_, mapped_); }
+Image::~Image() {
+  munmap(memory_, mapped_);
+}
 
 ImageCache::~ImageCache() {
   while (!uploads_.empty()) drop(uploads_.begin());
@@ -30,7 +32,7 @@ std::shared_ptr<const Image> ImageCache::find(const protocol::Digest& digest, st
   if (bytes == 0 || bytes > kMaxImageBytes) return nullptr;
   const int descriptor = open(path_of(digest).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
   if (descriptor < 0) return nullptr;
-  struct stat status {};
+  struct stat status{};
   std::shared_ptr<const Image> image;
   if (fstat(descriptor, &status) == 0 && static_cast<std::uint64_t>(status.st_size) == bytes) {
     // Zeros first, the file over them: what is left of the last page, or one page more, is zero.
@@ -38,7 +40,8 @@ std::shared_ptr<const Image> ImageCache::find(const protocol::Digest& digest, st
     void* memory = mmap(nullptr, mapped, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory != MAP_FAILED) {
       image = std::make_shared<const Image>(memory, bytes, mapped);
-      if (mmap(memory, bytes, PROT_READ, MAP_PRIVATE | MAP_FIXED, descriptor, 0) == MAP_FAILED) image = nullptr;
+      if (mmap(memory, bytes, PROT_READ, MAP_PRIVATE | MAP_FIXED, descriptor, 0) == MAP_FAILED)
+        image = nullptr;
     }
     futimens(descriptor, nullptr);  // recently used: the daemon prunes the oldest
   }
@@ -54,8 +57,8 @@ void ImageCache::drop(std::map<protocol::Digest, Upload>::iterator upload) {
   uploads_.erase(upload);
 }
 
-ImageCache::Stored ImageCache::store(const protocol::Digest& digest, std::uint64_t total, std::uint64_t offset,
-                                     std::span<const std::byte> piece) {
+ImageCache::Stored ImageCache::store(const protocol::Digest& digest, std::uint64_t total,
+                                     std::uint64_t offset, std::span<const std::byte> piece) {
   if (total == 0 || total > kMaxImageBytes || piece.empty()) return Stored::refused;
   auto upload = uploads_.find(digest);
   if (offset == 0) {  // begun anew: an earlier attempt was given up

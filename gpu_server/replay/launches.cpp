@@ -11,11 +11,12 @@ namespace {
 
 constexpr std::uint32_t kMostAttributes = 32;
 
-// The attributes of a tail, with events translated and one more of our own. False: the reply or note was made, or the
-// session ended.
+// The attributes of a tail, with events translated and one more of our own. False: the reply or note was
+// made, or the session ended.
 class Attributes {
  public:
-  bool read(Session& session, const wire::CommandHeader& header, std::span<const std::byte> bytes, std::uint32_t count) {
+  bool read(Session& session, const wire::CommandHeader& header, std::span<const std::byte> bytes,
+            std::uint32_t count) {
     for (std::uint32_t i = 0; i < count; ++i) {
       CUlaunchAttribute& a = entries_[count_];
       std::memcpy(&a, bytes.data() + std::size_t{i} * sizeof a, sizeof a);
@@ -39,7 +40,8 @@ class Attributes {
           if (!event(session, header, &a.value.launchCompletionEvent.event)) return false;
           break;
         default:
-          session.protocol_error("a launch carries attribute " + std::to_string(a.id) + ", which may not travel");
+          session.protocol_error("a launch carries attribute " + std::to_string(a.id) +
+                                 ", which may not travel");
           return false;
       }
       ++count_;
@@ -74,7 +76,8 @@ template <typename Shape>
 CUlaunchConfig config_of(const Shape& command, Attributes& attributes, CUstream stream) {
   CUlaunchConfig config{};
   config.gridDimX = command.grid[0], config.gridDimY = command.grid[1], config.gridDimZ = command.grid[2];
-  config.blockDimX = command.block[0], config.blockDimY = command.block[1], config.blockDimZ = command.block[2];
+  config.blockDimX = command.block[0], config.blockDimY = command.block[1],
+  config.blockDimZ = command.block[2];
   config.sharedMemBytes = command.shared_bytes;
   config.hStream = stream;
   config.attrs = attributes.entries();
@@ -100,8 +103,8 @@ void replay(Session& session, const wire::LaunchKernel& command, std::span<const
   std::size_t bytes = command.parameter_bytes;
   void* extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, const_cast<std::byte*>(tail.data() + before),
                    CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes, CU_LAUNCH_PARAM_END};
-  session.note(command.header,
-               session.driver().cuLaunchKernelEx(&config, kernel->function, nullptr, bytes > 0 ? extra : nullptr));
+  session.note(command.header, session.driver().cuLaunchKernelEx(&config, kernel->function, nullptr,
+                                                                 bytes > 0 ? extra : nullptr));
 }
 
 void replay(Session& session, const wire::OccupancyBlocks& command) {
@@ -117,8 +120,8 @@ void replay(Session& session, const wire::OccupancyShared& command) {
   Kernel* kernel = nullptr;
   if (!session.resolve(command.header, command.kernel, &kernel)) return;
   std::size_t bytes = 0;
-  const CUresult result = session.driver().cuOccupancyAvailableDynamicSMemPerBlock(&bytes, kernel->function,
-                                                                                   command.blocks, command.block_size);
+  const CUresult result = session.driver().cuOccupancyAvailableDynamicSMemPerBlock(
+      &bytes, kernel->function, command.blocks, command.block_size);
   const wire::OccupancySharedReply reply{bytes};
   session.reply(command.header, result, &reply, sizeof reply);
 }
@@ -148,7 +151,8 @@ void replay(Session& session, const wire::TensorMapEncode& command, std::span<co
   if ((!tiled && command.kind != wire::kTensorMapIm2col) || rank < (tiled ? 1u : 3u) || rank > 5) {
     return session.protocol_error("TensorMapEncode is of no kind and rank that exist");
   }
-  // Dimensions, strides, and the kind's own: (box, element strides), or (lower corner, upper corner, element strides).
+  // Dimensions, strides, and the kind's own: (box, element strides), or (lower corner, upper corner, element
+  // strides).
   const std::size_t words = tiled ? 4 * rank - 1 : 3 * rank - 1 + 2 * (rank - 2);
   if (tail.size() != words * 8) return session.protocol_error("TensorMapEncode's arrays do not fit its tail");
   std::uint64_t all[24];
@@ -182,9 +186,9 @@ void replay(Session& session, const wire::TensorMapEncode& command, std::span<co
     take(upper, rank - 2);
     take(element_strides, rank);
     if (session.driver().cuTensorMapEncodeIm2col != nullptr) {
-      result = session.driver().cuTensorMapEncodeIm2col(&map, type, rank, address, dimensions, strides, lower, upper,
-                                                        command.channels, command.pixels, element_strides, interleave,
-                                                        swizzle, promotion, fill);
+      result = session.driver().cuTensorMapEncodeIm2col(
+          &map, type, rank, address, dimensions, strides, lower, upper, command.channels, command.pixels,
+          element_strides, interleave, swizzle, promotion, fill);
     }
   }
   wire::TensorMapEncodeReply reply{};

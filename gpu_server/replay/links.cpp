@@ -1,8 +1,7 @@
 // Linking: inputs come through the image cache, the linked image goes back through staging.
-#include "link.hpp"
-
 #include <cstring>
 
+#include "link.hpp"
 #include "replay_commands.hpp"
 #include "session.hpp"
 
@@ -15,8 +14,10 @@ namespace {
 constexpr std::size_t kMaxInputs = 256;
 
 template <typename Reply>
-void reply_with_logs(Session& session, const wire::CommandHeader& header, CUresult result, const Link& link, Reply reply) {
-  const auto logs = link.options.logs(kReplyPayloadBytes - sizeof reply, &reply.info_bytes, &reply.error_bytes);
+void reply_with_logs(Session& session, const wire::CommandHeader& header, CUresult result, const Link& link,
+                     Reply reply) {
+  const auto logs =
+      link.options.logs(kReplyPayloadBytes - sizeof reply, &reply.info_bytes, &reply.error_bytes);
   session.reply(header, result, &reply, sizeof reply, logs);
 }
 
@@ -28,8 +29,8 @@ void replay(Session& session, const wire::LinkCreate& command, std::span<const s
   if (!link->options.read(tail, command.option_count)) {
     return session.protocol_error("LinkCreate's options do not fit its tail");
   }
-  const CUresult result =
-      session.driver().cuLinkCreate_v2(link->options.count(), link->options.options(), link->options.values(), &link->state);
+  const CUresult result = session.driver().cuLinkCreate_v2(link->options.count(), link->options.options(),
+                                                           link->options.values(), &link->state);
   if (result == CUDA_SUCCESS) session.links.put(command.link, std::move(link));
   session.reply(command.header, result);
 }
@@ -37,7 +38,8 @@ void replay(Session& session, const wire::LinkCreate& command, std::span<const s
 void replay(Session& session, const wire::LinkAdd& command, std::span<const std::byte> tail) {
   Link* link = nullptr;
   if (!session.resolve(command.header, command.link, &link)) return;
-  const std::size_t option_bytes = command.option_count > JitOptions::kMost ? tail.size() + 1 : command.option_count * 16;
+  const std::size_t option_bytes =
+      command.option_count > JitOptions::kMost ? tail.size() + 1 : command.option_count * 16;
   if (option_bytes > tail.size() || command.name_bytes != tail.size() - option_bytes) {
     return session.protocol_error("LinkAdd's options and name do not fit its tail");
   }
@@ -55,8 +57,8 @@ void replay(Session& session, const wire::LinkAdd& command, std::span<const std:
   const std::string name(reinterpret_cast<const char*>(tail.data() + option_bytes), command.name_bytes);
   link->linked = {};
   const CUresult result = session.driver().cuLinkAddData_v2(
-      link->state, static_cast<CUjitInputType>(command.input_type), const_cast<std::byte*>(bytes.data()), bytes.size(),
-      name.c_str(), options.count(), options.options(), options.values());
+      link->state, static_cast<CUjitInputType>(command.input_type), const_cast<std::byte*>(bytes.data()),
+      bytes.size(), name.c_str(), options.count(), options.options(), options.values());
   link->inputs.push_back(std::move(image));
   reply_with_logs(session, command.header, result, *link, wire::LinkAddReply{});
 }
@@ -75,7 +77,8 @@ void replay(Session& session, const wire::LinkComplete& command) {
 }
 
 void replay(Session& session, const wire::LinkRead& command) {
-  if (command.chunk < kUpChunks || command.chunk >= kChunks || command.bytes == 0 || command.bytes > kChunkBytes) {
+  if (command.chunk < kUpChunks || command.chunk >= kChunks || command.bytes == 0 ||
+      command.bytes > kChunkBytes) {
     return session.protocol_error("LinkRead names no chunk that comes down");
   }
   Link* link = nullptr;

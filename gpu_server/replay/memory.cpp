@@ -1,4 +1,5 @@
-// Memory of a session: physical pieces mapped into its arena, within the slice's limit, and pinned host memory.
+// Memory of a session: physical pieces mapped into its arena, within the slice's limit, and pinned host
+// memory.
 #include <fcntl.h>
 
 #include <algorithm>
@@ -14,7 +15,8 @@ namespace {
 
 // Pieces are what can be taken away and given back one by one; larger ones are quicker to map.
 constexpr std::uint64_t kPieceBytes = 32ull << 20;
-// Pinned memory is the host's: a session gets as much as its slice has of the GPU's, and a little to work with.
+// Pinned memory is the host's: a session gets as much as its slice has of the GPU's, and a little to work
+// with.
 constexpr std::uint64_t kPinnedExtraBytes = 1ull << 30;
 
 bool page_multiple(std::uint64_t start, std::uint64_t bytes, std::uint64_t arena_bytes) {
@@ -95,11 +97,13 @@ CUresult Session::decommit(std::uint64_t address) {
 }
 
 CUresult Session::commit_host(std::uint64_t offset, std::uint64_t bytes) {
-  if (bytes > account_.limit() + kPinnedExtraBytes || host_bytes_ > account_.limit() + kPinnedExtraBytes - bytes) {
+  if (bytes > account_.limit() + kPinnedExtraBytes ||
+      host_bytes_ > account_.limit() + kPinnedExtraBytes - bytes) {
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
-  const CUresult result = driver().cuMemHostRegister_v2(reinterpret_cast<void*>(kHostArenaAddress + offset), bytes,
-                                                        CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP);
+  const CUresult result =
+      driver().cuMemHostRegister_v2(reinterpret_cast<void*>(kHostArenaAddress + offset), bytes,
+                                    CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP);
   if (result != CUDA_SUCCESS) return result;
   host_ranges_.emplace(offset, bytes);
   host_bytes_ += bytes;
@@ -111,8 +115,8 @@ CUresult Session::decommit_host(std::uint64_t offset) {
   const std::uint64_t bytes = found->second;
   const CUresult result = driver().cuMemHostUnregister(reinterpret_cast<void*>(kHostArenaAddress + offset));
   // The pages go back to the host at once, and what was in them is gone for whoever maps them next.
-  fallocate(device_.host_arena_descriptor(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
-            static_cast<off_t>(bytes));
+  fallocate(device_.host_arena_descriptor(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+            static_cast<off_t>(offset), static_cast<off_t>(bytes));
   host_ranges_.erase(found);
   host_bytes_ -= bytes;
   return result;
@@ -131,7 +135,8 @@ bool Session::may_copy(std::uint64_t address, std::uint64_t bytes) {
     return bytes <= kDeviceArenaAddress + kDeviceArenaBytes - address && committed(address, bytes);
   }
   if (address - kHostArenaAddress < kHostArenaBytes) {
-    return bytes <= kHostArenaAddress + kHostArenaBytes - address && committed_host(address - kHostArenaAddress, bytes);
+    return bytes <= kHostArenaAddress + kHostArenaBytes - address &&
+           committed_host(address - kHostArenaAddress, bytes);
   }
   bool inside = false;
   modules.for_each([&](const Module& module) {

@@ -36,7 +36,9 @@ CUresult names_of(const DriverFunctions& driver, const Module& module, std::vect
   if (module.library != nullptr) {
     if (CUresult r = driver.cuLibraryGetKernelCount(&count, module.library); r != CUDA_SUCCESS) return r;
     std::vector<CUkernel> kernels(count);
-    if (CUresult r = driver.cuLibraryEnumerateKernels(kernels.data(), count, module.library); r != CUDA_SUCCESS) return r;
+    if (CUresult r = driver.cuLibraryEnumerateKernels(kernels.data(), count, module.library);
+        r != CUDA_SUCCESS)
+      return r;
     for (const CUkernel kernel : kernels) {
       const char* name = nullptr;
       if (CUresult r = driver.cuKernelGetName(&name, kernel); r != CUDA_SUCCESS) return r;
@@ -46,7 +48,9 @@ CUresult names_of(const DriverFunctions& driver, const Module& module, std::vect
   }
   if (CUresult r = driver.cuModuleGetFunctionCount(&count, module.module); r != CUDA_SUCCESS) return r;
   std::vector<CUfunction> functions(count);
-  if (CUresult r = driver.cuModuleEnumerateFunctions(functions.data(), count, module.module); r != CUDA_SUCCESS) return r;
+  if (CUresult r = driver.cuModuleEnumerateFunctions(functions.data(), count, module.module);
+      r != CUDA_SUCCESS)
+    return r;
   for (const CUfunction function : functions) {
     const char* name = nullptr;
     if (CUresult r = driver.cuFuncGetName(&name, function); r != CUDA_SUCCESS) return r;
@@ -71,7 +75,8 @@ void replay(Session& session, const wire::ImagePart& command) {
   const std::byte* chunk = session.shared().chunk(command.chunk);
   const std::vector<std::byte> piece(chunk, chunk + command.bytes);
   session.release_chunk(command.chunk);
-  const auto stored = session.images().store(digest_of(command.digest), command.image_bytes, command.offset, piece);
+  const auto stored =
+      session.images().store(digest_of(command.digest), command.image_bytes, command.offset, piece);
   session.reply(command.header,
                 stored == ImageCache::Stored::refused ? CUDA_ERROR_INVALID_IMAGE : CUDA_SUCCESS);
 }
@@ -79,7 +84,8 @@ void replay(Session& session, const wire::ImagePart& command) {
 void replay(Session& session, const wire::ModuleLoad& command, std::span<const std::byte> tail) {
   if (!session.may_create(command.header, command.module, HandleKind::module)) return;
   JitOptions options;
-  if (!options.read(tail, command.option_count)) return session.protocol_error("ModuleLoad's options do not fit its tail");
+  if (!options.read(tail, command.option_count))
+    return session.protocol_error("ModuleLoad's options do not fit its tail");
   Module module;
   module.image = session.images().find(digest_of(command.digest), command.image_bytes);
   if (module.image == nullptr) return session.reply_raw(command.header, kSendImage);
@@ -91,11 +97,11 @@ void replay(Session& session, const wire::ModuleLoad& command, std::span<const s
   } else if (command.as_library != 0) {
     CUlibraryOption kept[] = {CU_LIBRARY_BINARY_IS_PRESERVED};
     void* kept_value[] = {reinterpret_cast<void*>(std::uintptr_t{1})};
-    result = session.driver().cuLibraryLoadData(&module.library, bytes.data(), options.options(), options.values(),
-                                                options.count(), kept, kept_value, 1);
+    result = session.driver().cuLibraryLoadData(&module.library, bytes.data(), options.options(),
+                                                options.values(), options.count(), kept, kept_value, 1);
   } else {
-    result = session.driver().cuModuleLoadDataEx(&module.module, bytes.data(), options.count(), options.options(),
-                                                 options.values());
+    result = session.driver().cuModuleLoadDataEx(&module.module, bytes.data(), options.count(),
+                                                 options.options(), options.values());
   }
   if (result == CUDA_SUCCESS) session.modules.put(command.module, std::move(module));
   wire::ModuleLoadReply reply{};
@@ -179,11 +185,13 @@ void replay(Session& session, const wire::KernelDescribe& command) {
   wire::KernelDescribeReply reply{};
   for (int i = 0; i < CU_FUNC_ATTRIBUTE_MAX && i < 24; ++i) {
     int value = 0;
-    const CUresult result = session.driver().cuFuncGetAttribute(&value, static_cast<CUfunction_attribute>(i), kernel->function);
+    const CUresult result =
+        session.driver().cuFuncGetAttribute(&value, static_cast<CUfunction_attribute>(i), kernel->function);
     if (result == CUDA_SUCCESS) {
       reply.attributes[i] = value;
     } else if (i == 0) {
-      return session.reply(command.header, result);  // not an attribute that is unknown: the kernel does not load
+      return session.reply(command.header,
+                           result);  // not an attribute that is unknown: the kernel does not load
     }
   }
   struct Parameter {
@@ -207,14 +215,15 @@ void replay(Session& session, const wire::KernelSetAttribute& command) {
   Kernel* kernel = nullptr;
   if (!session.resolve(command.header, command.kernel, &kernel)) return;
   session.note(command.header,
-               session.driver().cuFuncSetAttribute(kernel->function, static_cast<CUfunction_attribute>(command.attribute),
-                                                   command.value));
+               session.driver().cuFuncSetAttribute(
+                   kernel->function, static_cast<CUfunction_attribute>(command.attribute), command.value));
 }
 
 void replay(Session& session, const wire::KernelSetCacheConfig& command) {
   Kernel* kernel = nullptr;
   if (!session.resolve(command.header, command.kernel, &kernel)) return;
-  session.note(command.header, session.driver().cuFuncSetCacheConfig(kernel->function, static_cast<CUfunc_cache>(command.config)));
+  session.note(command.header, session.driver().cuFuncSetCacheConfig(
+                                   kernel->function, static_cast<CUfunc_cache>(command.config)));
 }
 
 }  // namespace tfusion::replay

@@ -1,5 +1,6 @@
-// The worker's objects of one kind, by the handle that the client chose. Every handle is checked for kind, place and
-// generation; a client cannot name an object that it did not make, nor make the table larger than its bound.
+// The worker's objects of one kind, by the handle that the client chose. Every handle is checked for kind,
+// place and generation; a client cannot name an object that it did not make, nor make the table larger than
+// its bound.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@ namespace tfusion::replay {
 template <typename T>
 class ObjectTable {
  public:
-  // `most`: how many may live at once. The hook numbers objects densely, so a place beyond it is one too many.
+  // `most`: how many may live at once. The hook numbers objects densely, so a place beyond it is one too
+  // many.
   ObjectTable(protocol::HandleKind kind, std::uint32_t most) : kind_(kind), most_(most) {}
 
   // Whether the client may use this handle for a new object: right kind, and nothing lives there.

@@ -21,10 +21,15 @@ void PendingWork::finish(Entry& entry, CUresult result) {
 }
 
 void PendingWork::after_stream(CUstream stream, Done done) {
-  const CUresult now = driver_->cuStreamQuery(stream);
-  if (now != CUDA_ERROR_NOT_READY) return done(now);
+  // An event in the legacy stream also follows what other blocking streams hold, as a wait for that stream
+  // must; a query of it need not.
+  if (stream != CU_STREAM_LEGACY) {
+    const CUresult now = driver_->cuStreamQuery(stream);
+    if (now != CUDA_ERROR_NOT_READY) return done(now);
+  }
   const CUevent event = take_event();
-  const CUresult recorded = event == nullptr ? CUDA_ERROR_OUT_OF_MEMORY : driver_->cuEventRecord(event, stream);
+  const CUresult recorded =
+      event == nullptr ? CUDA_ERROR_OUT_OF_MEMORY : driver_->cuEventRecord(event, stream);
   if (recorded != CUDA_SUCCESS) {
     if (event != nullptr) pool_.push_back(event);
     return done(recorded);

@@ -1,5 +1,5 @@
-// Work of the GPU that a reply, or a staging chunk, waits for. The replay thread never blocks on the GPU: a waiting call
-// becomes an event here, and the thread goes on with other client threads' commands.
+// Work of the GPU that a reply, or a staging chunk, waits for. The replay thread never blocks on the GPU: a
+// waiting call becomes an event here, and the thread goes on with other client threads' commands.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,8 @@ class PendingWork {
   bool poll();
   bool empty() const { return entries_.empty(); }
 
-  // The client destroys an event that another of its threads waits for: the wait is over, as on a GPU of its own.
+  // The client destroys an event that another of its threads waits for: the wait is over, as on a GPU of its
+  // own.
   void forget_event(CUevent event);
 
   // Gives everything up with `result`, e.g. because the context is reset.
@@ -37,7 +38,8 @@ class PendingWork {
   struct Entry {
     std::vector<CUevent> events;  // ours, from the pool; or one of the client's
     bool ours;
-    CUstream stream;  // for ours of one stream: a later entry of the same stream is not over before an earlier one
+    CUstream
+        stream;  // for ours of one stream: a later entry of the same stream is not over before an earlier one
     Done done;
   };
 

@@ -18,9 +18,8 @@ nb::dict facts(const Worker& worker) {
   d["pci_bus_id"] = std::string(f.pci_bus_id);
   d["total_bytes"] = worker.device().total_bytes();
   d["driver_version"] = f.driver_version;
-  d["compute_capability"] =
-      std::pair<int, int>(f.attributes[CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR],
-                          f.attributes[CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR]);
+  d["compute_capability"] = std::pair<int, int>(f.attributes[CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR],
+                                                f.attributes[CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR]);
   d["multiprocessors"] = f.attributes[CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT];
   return d;
 }
@@ -32,12 +31,13 @@ NB_MODULE(_replay, m) {
   nb::class_<Worker>(m, "Worker")
       .def(nb::init<const std::string&, int, std::string>(), nb::arg("driver_path"), nb::arg("device"),
            nb::arg("cache_dir"), nb::call_guard<nb::gil_scoped_release>(),
-           "Opens the driver, makes a context and the shared memory. RuntimeError with a sentence if that fails.")
+           "Opens the driver, makes a context and the shared memory. RuntimeError with a sentence if that "
+           "fails.")
       .def("facts", &facts, "Name, memory in bytes, driver version, compute capability of the GPU.")
       .def(
           "serve",
-          [](Worker& worker, int client_fd, std::uint64_t vram_limit_bytes, int account_fd, unsigned account_slot,
-             const std::string&) {
+          [](Worker& worker, int client_fd, std::uint64_t vram_limit_bytes, int account_fd,
+             unsigned account_slot, const std::string&) {
             Ending ending;
             {
               nb::gil_scoped_release release;

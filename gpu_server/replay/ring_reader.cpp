@@ -11,7 +11,8 @@ using protocol::kRingBytes;
 // Whatever the table says, a command fits its largest size and a reply its slot.
 static_assert([] {
   for (const wire::CommandInfo& info : wire::kCommands) {
-    if (info.fixed_bytes > wire::kMaxCommandBytes || info.reply_bytes > protocol::kReplyPayloadBytes) return false;
+    if (info.fixed_bytes > wire::kMaxCommandBytes || info.reply_bytes > protocol::kReplyPayloadBytes)
+      return false;
   }
   return true;
 }());
@@ -26,17 +27,21 @@ std::string check_command(std::span<const std::byte> copy, Command* out) {
   const wire::CommandInfo& info = wire::kCommands[header.opcode];
   const std::string name = info.name;
   if (copy.size() < info.fixed_bytes) {
-    return name + " has " + std::to_string(copy.size()) + " bytes where its fields need " + std::to_string(info.fixed_bytes);
+    return name + " has " + std::to_string(copy.size()) + " bytes where its fields need " +
+           std::to_string(info.fixed_bytes);
   }
   const std::size_t room = copy.size() - info.fixed_bytes;
   if (header.tail_bytes > room || room - header.tail_bytes >= 8) {
-    return name + " tells a tail of " + std::to_string(header.tail_bytes) + " bytes where " + std::to_string(room) + " lie";
+    return name + " tells a tail of " + std::to_string(header.tail_bytes) + " bytes where " +
+           std::to_string(room) + " lie";
   }
   if (!info.tail && header.tail_bytes != 0) return name + " has a tail, which it cannot have";
   if (info.sync && header.reply_slot >= protocol::kReplySlots) {
-    return name + " names reply slot " + std::to_string(header.reply_slot) + " of " + std::to_string(protocol::kReplySlots);
+    return name + " names reply slot " + std::to_string(header.reply_slot) + " of " +
+           std::to_string(protocol::kReplySlots);
   }
-  if (!info.sync && header.reply_slot != wire::kNoReply) return name + " is asynchronous and names a reply slot";
+  if (!info.sync && header.reply_slot != wire::kNoReply)
+    return name + " is asynchronous and names a reply slot";
   out->opcode = static_cast<wire::Opcode>(header.opcode);
   out->bytes = copy.first(info.fixed_bytes);
   out->tail = copy.subspan(info.fixed_bytes, header.tail_bytes);
@@ -66,7 +71,8 @@ RingReader::Next RingReader::next(Command* out) {
     const auto bytes = static_cast<std::uint32_t>(start_word);
     const auto opcode = static_cast<std::uint16_t>(start_word >> 32);
     if (bytes < 8 || bytes % 8 != 0 || bytes > most) {
-      return fail("a command tells a size of " + std::to_string(bytes) + " bytes where " + std::to_string(most) + " lie");
+      return fail("a command tells a size of " + std::to_string(bytes) + " bytes where " +
+                  std::to_string(most) + " lie");
     }
     if (opcode == 0) {  // filler up to the end of the lap; a whole lap of it could go on for ever
       if (bytes != to_end || offset == 0) return fail("a filler does not fill the rest of a lap");

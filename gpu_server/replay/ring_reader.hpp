@@ -1,5 +1,5 @@
-// The worker's end of the command ring. The client writes this memory at any time and may be hostile: every command is
-// copied into private memory once, with a size that was read once, and only the copy is looked at.
+// The worker's end of the command ring. The client writes this memory at any time and may be hostile: every
+// command is copied into private memory once, with a size that was read once, and only the copy is looked at.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,8 @@
 
 namespace tfusion::replay {
 
-// A private copy of one command that has passed the checks that need no session: known opcode, sizes that fit.
+// A private copy of one command that has passed the checks that need no session: known opcode, sizes that
+// fit.
 struct Command {
   wire::Opcode opcode;
   std::span<const std::byte> bytes;  // header and fields
@@ -25,7 +26,8 @@ class RingReader {
   explicit RingReader(protocol::SharedMemory shared);
 
   enum class Next { command, empty, malformed };
-  // On `command`, *out is valid until the next call. On `malformed`, error() is a sentence that names the fault.
+  // On `command`, *out is valid until the next call. On `malformed`, error() is a sentence that names the
+  // fault.
   Next next(Command* out);
   const std::string& error() const { return error_; }
 

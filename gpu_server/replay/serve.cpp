@@ -17,8 +17,8 @@ namespace tfusion::replay {
 
 namespace {
 
-// A client that is gone frees its memory within a second, even if the replay thread is inside a driver call that an
-// endless kernel holds up: then the process ends without it.
+// A client that is gone frees its memory within a second, even if the replay thread is inside a driver call
+// that an endless kernel holds up: then the process ends without it.
 constexpr int kGraceMs = 300;
 
 bool send_welcome(int client, const Device& device) {
@@ -48,8 +48,8 @@ bool send_welcome(int client, const Device& device) {
   return n == static_cast<ssize_t>(sizeof welcome);
 }
 
-// Waits for the client's end of the connection to close (or anything sent on it, which is none of the protocol), or
-// for the session to be over.
+// Waits for the client's end of the connection to close (or anything sent on it, which is none of the
+// protocol), or for the session to be over.
 void watch(int client, int over, Session& session) {
   pollfd watched[2] = {{client, POLLIN | POLLRDHUP, 0}, {over, POLLIN, 0}};
   for (;;) {
@@ -84,7 +84,8 @@ Ending Worker::serve(int client, std::uint64_t vram_limit_bytes, int account, un
   protocol::DeviceFacts& facts = device_.shared().control().facts;
   facts.total_bytes = vram_limit_bytes;
   facts.context_id = 1;
-  fcntl(client, F_SETFL, fcntl(client, F_GETFL) & ~O_NONBLOCK);  // the daemon's event loop had it non-blocking
+  fcntl(client, F_SETFL,
+        fcntl(client, F_GETFL) & ~O_NONBLOCK);  // the daemon's event loop had it non-blocking
   Ending ending{"client_gone", "The client process ended before its session began."};
   const int over = eventfd(0, EFD_CLOEXEC);
   if (over < 0) throw std::runtime_error("No event descriptor could be made.");

@@ -1,4 +1,5 @@
-// A worker's life with one client: hand over the shared memory, watch the connection, replay, say how it ended.
+// A worker's life with one client: hand over the shared memory, watch the connection, replay, say how it
+// ended.
 #pragma once
 
 #include <atomic>

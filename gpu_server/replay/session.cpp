@@ -15,7 +15,8 @@ using namespace protocol;
 
 namespace {
 
-// Errors after which a context is of no more use; the driver itself returns them for ever, and so does the hook.
+// Errors after which a context is of no more use; the driver itself returns them for ever, and so does the
+// hook.
 bool sticks(CUresult result) {
   switch (result) {
     case CUDA_ERROR_ILLEGAL_ADDRESS:
@@ -38,7 +39,23 @@ bool sticks(CUresult result) {
   }
 }
 
-// On a machine with cores to spare the replay thread stays awake a little, so that the next command needs no wake-up.
+bool synchronises(wire::Opcode opcode) {
+  switch (opcode) {
+    case wire::Opcode::StreamSynchronize:
+    case wire::Opcode::StreamQuery:
+    case wire::Opcode::EventSynchronize:
+    case wire::Opcode::EventQuery:
+    case wire::Opcode::ContextSynchronize:
+    case wire::Opcode::CopyToReply:
+    case wire::Opcode::CopyToStaging:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// On a machine with cores to spare the replay thread stays awake a little, so that the next command needs no
+// wake-up.
 std::uint64_t spin_ns(bool work_pending) {
   static const bool roomy = sysconf(_SC_NPROCESSORS_ONLN) >= 4;
   if (!roomy) return work_pending ? 20'000 : 5'000;
@@ -60,7 +77,8 @@ Session::Session(Device& device, SliceAccount& account, std::string cache_folder
 
 Session::~Session() = default;
 
-// --- the loop ----------------------------------------------------------------------------------------------------------
+// --- the loop
+// ----------------------------------------------------------------------------------------------------------
 
 Ending Session::run() {
   device_.driver()->cuCtxSetCurrent(nullptr);
@@ -72,9 +90,10 @@ Ending Session::run() {
   try {
     replay_all();
   } catch (const std::bad_alloc&) {
-    ending_ = Ending{"worker_error",
-                     "The GPU worker has no host memory left for this process, so its session was ended. Restart the "
-                     "kernel; if it happens again, ask for help."};
+    ending_ = Ending{
+        "worker_error",
+        "The GPU worker has no host memory left for this process, so its session was ended. Restart the "
+        "kernel; if it happens again, ask for help."};
   }
   finish(*ending_);
   return *ending_;
@@ -174,8 +193,10 @@ void Session::stop(const std::string& reason, const std::string& sentence) {
 
 void Session::protocol_error(const std::string& sentence) {
   if (!ending_) {
-    ending_ = Ending{"protocol_error", "This process sent the GPU worker a malformed command, so its session was ended: " +
-                                           sentence + ". Restart the kernel."};
+    ending_ =
+        Ending{"protocol_error",
+               "This process sent the GPU worker a malformed command, so its session was ended: " + sentence +
+                   ". Restart the kernel."};
   }
 }
 
@@ -196,7 +217,8 @@ void Session::finish(const Ending& ending) {
   futex_wake(control.space_epoch);
 }
 
-// --- results -------------------------------------------------------------------------------------------------------------
+// --- results
+// -------------------------------------------------------------------------------------------------------------
 
 void Session::complete(const wire::CommandHeader& header, std::int32_t result, std::uint32_t payload_bytes) {
   ReplySlot& slot = shared().slot(header.reply_slot);
@@ -220,8 +242,8 @@ void Session::note(const wire::CommandHeader&, CUresult result) {
   }
 }
 
-void Session::reply(const wire::CommandHeader& header, CUresult result, const void* fixed, std::size_t fixed_bytes,
-                    std::span<const std::byte> more) {
+void Session::reply(const wire::CommandHeader& header, CUresult result, const void* fixed,
+                    std::size_t fixed_bytes, std::span<const std::byte> more) {
   std::byte* payload = reply_payload(header);
   if (fixed_bytes + more.size() > kReplyPayloadBytes) more = more.first(kReplyPayloadBytes - fixed_bytes);
   if (fixed_bytes > 0) std::memcpy(payload, fixed, fixed_bytes);
@@ -229,10 +251,13 @@ void Session::reply(const wire::CommandHeader& header, CUresult result, const vo
   reply_in_place(header, result, static_cast<std::uint32_t>(fixed_bytes + more.size()));
 }
 
-void Session::reply_in_place(const wire::CommandHeader& header, CUresult result, std::uint32_t payload_bytes) {
+void Session::reply_in_place(const wire::CommandHeader& header, CUresult result,
+                             std::uint32_t payload_bytes) {
   note(header, sticks(result) ? result : CUDA_SUCCESS);
-  // An asynchronous command's error is told by the next call that synchronises, once.
-  if (result == CUDA_SUCCESS && deferred_error_ != 0) {
+  // An asynchronous command's error is told by the next call that synchronises, once. By no other: a call
+  // that made an object and is told that it failed would leave the two sides of different minds.
+  if (result == CUDA_SUCCESS && deferred_error_ != 0 &&
+      synchronises(static_cast<wire::Opcode>(header.opcode))) {
     result = static_cast<CUresult>(deferred_error_);
     deferred_error_ = 0;
   }
@@ -240,7 +265,9 @@ void Session::reply_in_place(const wire::CommandHeader& header, CUresult result,
   complete(header, static_cast<std::int32_t>(result), payload_bytes);
 }
 
-void Session::reply_raw(const wire::CommandHeader& header, std::int32_t result) { complete(header, result, 0); }
+void Session::reply_raw(const wire::CommandHeader& header, std::int32_t result) {
+  complete(header, result, 0);
+}
 
 void Session::refuse(const wire::CommandHeader& header, CUresult result) {
   if (header.reply_slot == wire::kNoReply) {
@@ -269,7 +296,8 @@ void Session::release_chunk(std::uint32_t chunk) {
   }
 }
 
-// --- handles -------------------------------------------------------------------------------------------------------------
+// --- handles
+// -------------------------------------------------------------------------------------------------------------
 
 template <typename Object>
 Object* Session::look_up(const wire::CommandHeader& header, std::uint64_t handle, ObjectTable<Object>& table,
@@ -340,7 +368,8 @@ bool Session::may_create(const wire::CommandHeader& header, std::uint64_t handle
       break;
   }
   if (!vacant) {
-    protocol_error("a new object is to get handle " + std::to_string(handle) + ", which is taken or no handle");
+    protocol_error("a new object is to get handle " + std::to_string(handle) +
+                   ", which is taken or no handle");
   } else if (!room) {
     refuse(header, CUDA_ERROR_OUT_OF_MEMORY);
   }

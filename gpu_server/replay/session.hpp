@@ -1,7 +1,8 @@
 // One client process's session: its objects, its memory, its replies, and the loop that replays its commands.
 //
-// Everything here runs on the replay thread, but stop(), which any thread may call. A fault of the client's commands
-// ends the session with a sentence (protocol_error) and nothing else: the worker stays within its own memory.
+// Everything here runs on the replay thread, but stop(), which any thread may call. A fault of the client's
+// commands ends the session with a sentence (protocol_error) and nothing else: the worker stays within its
+// own memory.
 #pragma once
 
 #include <atomic>
@@ -28,9 +29,9 @@
 namespace tfusion::replay {
 
 struct Module {
-  CUmodule module = nullptr;    // one of the two
+  CUmodule module = nullptr;  // one of the two
   CUlibrary library = nullptr;
-  std::shared_ptr<const Image> image;  // the driver may read it for as long as the module lives
+  std::shared_ptr<const Image> image;              // the driver may read it for as long as the module lives
   std::map<std::uint64_t, std::uint64_t> globals;  // address -> bytes, of those the client asked for
 };
 
@@ -63,7 +64,8 @@ class Session {
 
   std::uint64_t commands() const { return command_count_.load(std::memory_order_relaxed); }
 
-  // --- for replays, hand-written and generated ---------------------------------------------------------------------
+  // --- for replays, hand-written and generated
+  // ---------------------------------------------------------------------
 
   const DriverFunctions& driver() const { return device_.driver().functions(); }
   Device& device() { return device_; }
@@ -72,16 +74,17 @@ class Session {
   SliceAccount& account() { return account_; }
   protocol::SharedMemory shared() const { return device_.shared(); }
 
-  // The driver's object behind a client's handle. If there is none: a reply or note of CUDA_ERROR_INVALID_HANDLE, or
-  // the session's end if the number is no handle of that kind at all; then false.
+  // The driver's object behind a client's handle. If there is none: a reply or note of
+  // CUDA_ERROR_INVALID_HANDLE, or the session's end if the number is no handle of that kind at all; then
+  // false.
   bool resolve(const wire::CommandHeader& header, std::uint64_t handle, CUstream* out);
   bool resolve(const wire::CommandHeader& header, std::uint64_t handle, CUevent* out);
   bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Module** out);
   bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Kernel** out);
   bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Link** out);
 
-  // Whether the client may give this handle to a new object; ends the session if not. If it has as many objects of the
-  // kind as it may have: a reply or note of CUDA_ERROR_OUT_OF_MEMORY, and false.
+  // Whether the client may give this handle to a new object; ends the session if not. If it has as many
+  // objects of the kind as it may have: a reply or note of CUDA_ERROR_OUT_OF_MEMORY, and false.
   bool may_create(const wire::CommandHeader& header, std::uint64_t handle, protocol::HandleKind kind);
   void created(std::uint64_t handle, CUstream stream, CUresult result);
   void created(std::uint64_t handle, CUevent event, CUresult result);
@@ -89,21 +92,24 @@ class Session {
   // The end of an asynchronous command: an error is kept for the next reply, or sticks to the context.
   void note(const wire::CommandHeader& header, CUresult result);
   // The end of a synchronous one. The payload is fixed bytes, then `more`.
-  void reply(const wire::CommandHeader& header, CUresult result, const void* fixed = nullptr, std::size_t fixed_bytes = 0,
-             std::span<const std::byte> more = {});
+  void reply(const wire::CommandHeader& header, CUresult result, const void* fixed = nullptr,
+             std::size_t fixed_bytes = 0, std::span<const std::byte> more = {});
   void reply_raw(const wire::CommandHeader& header, std::int32_t result);
   // Where a payload is put by the GPU itself, before reply_in_place.
-  std::byte* reply_payload(const wire::CommandHeader& header) { return shared().slot(header.reply_slot).payload; }
+  std::byte* reply_payload(const wire::CommandHeader& header) {
+    return shared().slot(header.reply_slot).payload;
+  }
   void reply_in_place(const wire::CommandHeader& header, CUresult result, std::uint32_t payload_bytes);
 
   void protocol_error(const std::string& sentence);
 
-  // The worker has the up chunk until it releases it; ends the session and says false if the worker has it already.
+  // The worker has the up chunk until it releases it; ends the session and says false if the worker has it
+  // already.
   bool hold_chunk(std::uint32_t chunk);
   void release_chunk(std::uint32_t chunk);
 
-  // Whether [address, address + bytes) is memory that this session may copy to and from: its device arena, its pinned
-  // memory, or a variable of one of its modules.
+  // Whether [address, address + bytes) is memory that this session may copy to and from: its device arena,
+  // its pinned memory, or a variable of one of its modules.
   bool may_copy(std::uint64_t address, std::uint64_t bytes);
 
   // Memory of the arena and of the host arena.
@@ -122,7 +128,8 @@ class Session {
   CUresult reset();  // cuDevicePrimaryCtxReset
   void unload(Module& module);
 
-  // The bounds are far above what programs use, and keep what a session costs the host within a few hundred MiB.
+  // The bounds are far above what programs use, and keep what a session costs the host within a few hundred
+  // MiB.
   ObjectTable<CUstream> streams{protocol::HandleKind::stream, 1u << 14};
   ObjectTable<CUevent> events{protocol::HandleKind::event, 1u << 18};
   ObjectTable<Module> modules{protocol::HandleKind::module, 1u << 14};

@@ -7,7 +7,8 @@ namespace tfusion::replay {
 void replay(Session& session, const wire::StreamCreate& command) {
   if (!session.may_create(command.header, command.stream, protocol::HandleKind::stream)) return;
   CUstream stream = nullptr;
-  const CUresult result = session.driver().cuStreamCreateWithPriority(&stream, command.flags, command.priority);
+  const CUresult result =
+      session.driver().cuStreamCreateWithPriority(&stream, command.flags, command.priority);
   session.created(command.stream, stream, result);
   session.note(command.header, result);
 }
@@ -31,13 +32,15 @@ void replay(Session& session, const wire::EventDestroy& command) {
 void replay(Session& session, const wire::StreamSynchronize& command) {
   CUstream stream = nullptr;
   if (!session.resolve(command.header, command.stream, &stream)) return;
-  session.pending().after_stream(stream, [&session, command](CUresult done) { session.reply(command.header, done); });
+  session.pending().after_stream(stream,
+                                 [&session, command](CUresult done) { session.reply(command.header, done); });
 }
 
 void replay(Session& session, const wire::EventSynchronize& command) {
   CUevent event = nullptr;
   if (!session.resolve(command.header, command.event, &event)) return;
-  session.pending().after_event(event, [&session, command](CUresult done) { session.reply(command.header, done); });
+  session.pending().after_event(event,
+                                [&session, command](CUresult done) { session.reply(command.header, done); });
 }
 
 void replay(Session& session, const wire::ContextSynchronize& command) {
@@ -53,7 +56,8 @@ void replay(Session& session, const wire::ContextSetLimit& command) {
   wire::ContextSetLimitReply reply{};
   std::size_t value = command.value;
   CUresult result = session.driver().cuCtxSetLimit(static_cast<CUlimit>(command.limit), value);
-  if (result == CUDA_SUCCESS) result = session.driver().cuCtxGetLimit(&value, static_cast<CUlimit>(command.limit));
+  if (result == CUDA_SUCCESS)
+    result = session.driver().cuCtxGetLimit(&value, static_cast<CUlimit>(command.limit));
   reply.value = value;
   session.reply(command.header, result, &reply, sizeof reply);
 }

@@ -19,6 +19,7 @@ enum Result : unsigned {
   kInsufficientSize = 7,
   kDriverNotLoaded = 9,
   kLibraryNotFound = 12,
+  kFunctionNotFound = 13,
   kArgumentVersionMismatch = 25,
 };
 
@@ -45,7 +46,15 @@ struct MemoryV2 {  // nvmlMemory_v2_t; bytes
   std::uint64_t used;
 };
 
-struct PciInfoV2 {  // nvmlPciInfo_v2_t, which the unversioned function fills as well
+struct PciInfoV1 {  // what the unversioned function fills: its callers may have no room for more
+  char bus_id[16];
+  unsigned domain;
+  unsigned bus;
+  unsigned device;
+  unsigned pci_device_id;
+};
+
+struct PciInfoV2 {  // nvmlPciInfo_v2_t
   char bus_id[16];
   unsigned domain;
   unsigned bus;

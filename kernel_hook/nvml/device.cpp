@@ -1,9 +1,9 @@
 // The device: finding it, its identity, its memory, and who runs on it. There is one, index 0.
 // CUDA_VISIBLE_DEVICES says nothing to NVML.
 #include <charconv>
+#include <cstddef>
 #include <cstdio>
 #include <cstring>
-#include <string_view>
 
 #include "library.hpp"
 #include "slice.hpp"
@@ -19,24 +19,24 @@ struct PciAddress {
   unsigned device;
 };
 
-// "domain:bus:device.function" in hexadecimal; domain and function may be left out, and the function, which
-// of a GPU is 0, is not looked at.
+// "domain:bus:device.function" in hexadecimal; domain and function may be left out, and the function of a GPU
+// is 0.
 bool parse_pci_address(const char* text, PciAddress* out) {
-  const char* end = text + std::strlen(text);
+  const char* const end = text + std::strlen(text);
   unsigned fields[3];
   int n = 0;
-  for (const char* at = text; n < 3;) {
+  const char* at = text;
+  for (;;) {
     const auto [stop, error] = std::from_chars(at, end, fields[n], 16);
     if (error != std::errc{}) return false;
     ++n;
-    if (stop == end || *stop == '.') {
-      *out = n == 3 ? PciAddress{fields[0], fields[1], fields[2]} : PciAddress{0, fields[0], fields[1]};
-      return n >= 2;
-    }
-    if (*stop != ':') return false;
-    at = stop + 1;
+    at = stop;
+    if (n == 3 || *at != ':') break;
+    ++at;
   }
-  return false;
+  if (n < 2 || (*at != '\0' && std::strcmp(at, ".0") != 0)) return false;
+  *out = n == 3 ? PciAddress{fields[0], fields[1], fields[2]} : PciAddress{0, fields[0], fields[1]};
+  return true;
 }
 
 const protocol::SliceFacts* pci_facts() {
@@ -179,8 +179,13 @@ TFUSION_NVML Result nvmlDeviceGetPciInfo_v2(Device device, PciInfoV2* pci) {
   return kSuccess;
 }
 
-TFUSION_NVML Result nvmlDeviceGetPciInfo(Device device, PciInfoV2* pci) {
-  return nvmlDeviceGetPciInfo_v2(device, pci);
+TFUSION_NVML Result nvmlDeviceGetPciInfo(Device device, PciInfoV1* pci) {
+  PciInfoV2 info;
+  if (const Result r = nvmlDeviceGetPciInfo_v2(device, pci == nullptr ? nullptr : &info); r != kSuccess)
+    return r;
+  static_assert(offsetof(PciInfoV2, pci_subsystem_id) == sizeof *pci);
+  std::memcpy(pci, &info, sizeof *pci);
+  return kSuccess;
 }
 
 TFUSION_NVML Result nvmlDeviceGetMemoryInfo(Device device, Memory* memory) {
@@ -196,7 +201,7 @@ TFUSION_NVML Result nvmlDeviceGetMemoryInfo(Device device, Memory* memory) {
 TFUSION_NVML Result nvmlDeviceGetMemoryInfo_v2(Device device, MemoryV2* memory) {
   if (const Result r = enter(device); r != kSuccess) return r;
   if (memory == nullptr) return kInvalidArgument;
-  if (memory->version != version_of<MemoryV2>(2)) return kArgumentVersionMismatch;
+  if (memory->version != version_of<MemoryV2>(2)) return kFunctionNotFound;  // what driver 580 answers
   Memory plain;
   if (const Result r = nvmlDeviceGetMemoryInfo(device, &plain); r != kSuccess) return r;
   // What the driver keeps for itself is outside the slice's limit: nothing of it is reserved.

@@ -90,6 +90,7 @@ TFUSION_NVML Result nvmlSystemGetNVMLVersion(char* version, unsigned length) {
 }
 
 TFUSION_NVML Result nvmlSystemGetCudaDriverVersion_v2(int* version) {
+  if (const Result r = enter(); r != kSuccess) return r;
   if (version == nullptr) return kInvalidArgument;
   return cuda_version(version) ? kSuccess : kLibraryNotFound;
 }

@@ -8,7 +8,7 @@ namespace tfusion::wire {
 inline constexpr std::uint16_t kNoReply = 0xffff;
 
 struct CommandHeader {
-  std::uint32_t bytes;       // of the whole command: header, fields, tail, padding to 8
+  std::uint32_t bytes;  // of the whole command: header, fields, tail, padding to 8
   std::uint16_t opcode;
   std::uint16_t reply_slot;  // kNoReply for async commands
   std::uint32_t tail_bytes;  // of the tail that follows the fields, without padding
@@ -21,6 +21,8 @@ inline constexpr std::uint32_t kMaxCommandBytes = 64 * 1024;
 // Largest piece of host memory that travels inside a command.
 inline constexpr std::uint32_t kMaxInlineBytes = 16 * 1024;
 
-constexpr std::uint32_t padded(std::uint64_t bytes) { return static_cast<std::uint32_t>((bytes + 7) & ~std::uint64_t{7}); }
+constexpr std::uint32_t padded(std::uint64_t bytes) {
+  return static_cast<std::uint32_t>((bytes + 7) & ~std::uint64_t{7});
+}
 
 }  // namespace tfusion::wire

@@ -12,10 +12,14 @@
 
 namespace tfusion::protocol {
 
-// Returns when woken, when *word is not `expected`, after `timeout_ns`, or on a signal: the caller looks again.
-inline void futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected, std::uint64_t timeout_ns) {
-  const timespec timeout{static_cast<time_t>(timeout_ns / 1'000'000'000), static_cast<long>(timeout_ns % 1'000'000'000)};
-  syscall(SYS_futex, reinterpret_cast<const std::uint32_t*>(&word), FUTEX_WAIT, expected, &timeout, nullptr, 0);
+// Returns when woken, when *word is not `expected`, after `timeout_ns`, or on a signal: the caller looks
+// again.
+inline void futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
+                       std::uint64_t timeout_ns) {
+  const timespec timeout{static_cast<time_t>(timeout_ns / 1'000'000'000),
+                         static_cast<long>(timeout_ns % 1'000'000'000)};
+  syscall(SYS_futex, reinterpret_cast<const std::uint32_t*>(&word), FUTEX_WAIT, expected, &timeout, nullptr,
+          0);
 }
 
 inline void futex_wake(const std::atomic<std::uint32_t>& word, int waiters = INT_MAX) {

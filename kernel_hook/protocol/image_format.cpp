@@ -9,7 +9,8 @@ namespace tfusion::protocol {
 
 namespace {
 
-// The container formats, as measured: a wrapper that points to a header, which tells its own size and the payload's.
+// The container formats, as measured: a wrapper that points to a header, which tells its own size and the
+// payload's.
 constexpr std::uint8_t kWrapperMagic[4] = {0xb1, 0x43, 0x62, 0x46};
 constexpr std::uint8_t kFatbinMagic[4] = {0x50, 0xed, 0x55, 0xba};
 constexpr std::size_t kWrapperPointerOffset = 8;
@@ -54,8 +55,8 @@ std::uint64_t elf_bytes(const std::byte* image, std::uint64_t available) {
       (header.e_phnum > 0 && programs_end == 0)) {
     return 0;
   }
-  std::uint64_t end = std::max<std::uint64_t>({sizeof header, header.e_shnum > 0 ? sections_end : 0,
-                                               header.e_phnum > 0 ? programs_end : 0});
+  std::uint64_t end = std::max<std::uint64_t>(
+      {sizeof header, header.e_shnum > 0 ? sections_end : 0, header.e_phnum > 0 ? programs_end : 0});
   for (unsigned i = 0; i < header.e_shnum; ++i) {
     const auto section = load<Elf64_Shdr>(image + header.e_shoff + std::uint64_t{i} * header.e_shentsize);
     if (section.sh_type == SHT_NOBITS || section.sh_size == 0) continue;

@@ -1,6 +1,6 @@
-// SHA-256 (FIPS 180-4), the name of a module image in the host's cache. A cryptographic hash, because the cache serves
-// all sessions of a host and a learner must not be able to put code behind another image's name. It uses the
-// processor's SHA instructions where they exist: images are up to hundreds of MiB.
+// SHA-256 (FIPS 180-4), the name of a module image in the host's cache. A cryptographic hash, because the
+// cache serves all sessions of a host and a learner must not be able to put code behind another image's name.
+// It uses the processor's SHA instructions where they exist: images are up to hundreds of MiB.
 #pragma once
 
 #include <array>

@@ -2,9 +2,10 @@
 //
 //   Control | command ring | reply slots | staging chunks (up) | staging chunks (down)
 //
-// Who writes what: the client writes ring bytes, `head`, and its own waiting flags; the worker writes `tail`, reply
-// slots, chunk releases and everything in WorkerStatus and DeviceFacts. The worker trusts nothing it reads here: it
-// keeps its own copy of its cursor, and copies a command before it looks at it. The client trusts its worker.
+// Who writes what: the client writes ring bytes, `head`, and its own waiting flags; the worker writes `tail`,
+// reply slots, chunk releases and everything in WorkerStatus and DeviceFacts. The worker trusts nothing it
+// reads here: it keeps its own copy of its cursor, and copies a command before it looks at it. The client
+// trusts its worker.
 //
 // A second memfd is the host arena: pinned host memory, mapped at kHostArenaAddress in both processes.
 #pragma once
@@ -60,7 +61,7 @@ struct WorkerStatus {
   std::atomic<std::uint32_t> sticky_error;  // CUresult that every call of the context now returns, 0 for none
   std::atomic<std::uint64_t> slice_used_bytes;
   std::atomic<std::uint64_t> commands;
-  char reason[512];                         // why the session ended; read after state
+  char reason[512];  // why the session ended; read after state
 };
 
 struct alignas(64) ReplySlot {
@@ -85,14 +86,17 @@ struct Control {
   alignas(64) DeviceFacts facts;
 };
 
-constexpr std::uint64_t page_aligned(std::uint64_t bytes) { return (bytes + 4095) & ~std::uint64_t{4095}; }
+constexpr std::uint64_t page_aligned(std::uint64_t bytes) {
+  return (bytes + 4095) & ~std::uint64_t{4095};
+}
 
 inline constexpr std::uint64_t kRingOffset = page_aligned(sizeof(Control));
 inline constexpr std::uint64_t kSlotsOffset = kRingOffset + kRingBytes;
 inline constexpr std::uint64_t kStagingOffset = kSlotsOffset + std::uint64_t{kReplySlots} * kReplySlotBytes;
 inline constexpr std::uint64_t kSharedBytes = kStagingOffset + std::uint64_t{kChunks} * kChunkBytes;
 
-static_assert(std::atomic<std::uint32_t>::is_always_lock_free && std::atomic<std::uint64_t>::is_always_lock_free);
+static_assert(std::atomic<std::uint32_t>::is_always_lock_free &&
+              std::atomic<std::uint64_t>::is_always_lock_free);
 
 // A view of the mapped memory; owns nothing.
 struct SharedMemory {

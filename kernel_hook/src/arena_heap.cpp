@@ -11,7 +11,9 @@ constexpr std::uint64_t kPage = protocol::kArenaPageBytes;
 constexpr std::uint64_t kDeviceAlignment = 512;  // what cuMemAlloc promises at least
 constexpr std::uint64_t kHostAlignment = 4096;   // pinned memory starts on a page
 
-constexpr std::uint64_t round_up(std::uint64_t bytes, std::uint64_t to) { return (bytes + to - 1) / to * to; }
+constexpr std::uint64_t round_up(std::uint64_t bytes, std::uint64_t to) {
+  return (bytes + to - 1) / to * to;
+}
 
 CUresult commit_device(std::uint64_t address, std::uint64_t bytes) {
   wire::MemoryCommit command{};
@@ -44,20 +46,24 @@ CUresult decommit_host(std::uint64_t address, std::uint64_t bytes) {
 }  // namespace
 
 ArenaHeap& device_heap() {
-  static ArenaHeap& heap = *new ArenaHeap(protocol::kDeviceArenaAddress, protocol::kDeviceArenaBytes, kDeviceAlignment,
-                                          commit_device, decommit_device);
+  static ArenaHeap& heap = *new ArenaHeap(protocol::kDeviceArenaAddress, protocol::kDeviceArenaBytes,
+                                          kDeviceAlignment, commit_device, decommit_device);
   return heap;
 }
 
 ArenaHeap& host_heap() {
-  static ArenaHeap& heap = *new ArenaHeap(protocol::kHostArenaAddress, protocol::kHostArenaBytes, kHostAlignment,
-                                          commit_host, decommit_host);
+  static ArenaHeap& heap = *new ArenaHeap(protocol::kHostArenaAddress, protocol::kHostArenaBytes,
+                                          kHostAlignment, commit_host, decommit_host);
   return heap;
 }
 
 ArenaHeap::ArenaHeap(std::uint64_t start, std::uint64_t bytes, std::uint64_t alignment, Ask ask_commit,
                      Ask ask_decommit)
-    : start_(start), bytes_(bytes), alignment_(alignment), ask_commit_(ask_commit), ask_decommit_(ask_decommit) {
+    : start_(start),
+      bytes_(bytes),
+      alignment_(alignment),
+      ask_commit_(ask_commit),
+      ask_decommit_(ask_decommit) {
   forget();
 }
 
@@ -116,7 +122,8 @@ CUresult ArenaHeap::release(std::uint64_t address) {
   std::lock_guard lock(mutex_);
   if (bytes >= kPage) return decommit(address, bytes);
   give_back(free_small_, address, bytes);
-  // Pages that are now wholly free go back to the slice. A block may lie across two pages that were neighbours.
+  // Pages that are now wholly free go back to the slice. A block may lie across two pages that were
+  // neighbours.
   for (std::uint64_t page = address / kPage * kPage; page < address + bytes; page += kPage) {
     auto range = free_small_.upper_bound(page);
     if (range == free_small_.begin()) continue;

@@ -1,9 +1,9 @@
 // Memory as the program allocates it: the client chooses the addresses itself, inside the session's arenas.
 //
-// One heap for device memory, one for pinned host memory. Blocks of 2 MiB and more are committed and released as they
-// are; smaller ones share 2 MiB pages. Committing asks the worker, because only it knows whether the slice has room
-// (other processes of the slice share its limit), and because "out of memory" must be the answer of the call that
-// asked. A block that is freed was drained first, as cuMemFree waits for the device.
+// One heap for device memory, one for pinned host memory. Blocks of 2 MiB and more are committed and released
+// as they are; smaller ones share 2 MiB pages. Committing asks the worker, because only it knows whether the
+// slice has room (other processes of the slice share its limit), and because "out of memory" must be the
+// answer of the call that asked. A block that is freed was drained first, as cuMemFree waits for the device.
 #pragma once
 
 #include <cuda.h>
@@ -25,7 +25,8 @@ class ArenaHeap {
  public:
   using Ask = CUresult (*)(std::uint64_t address, std::uint64_t bytes);  // the worker, to commit or decommit
 
-  ArenaHeap(std::uint64_t start, std::uint64_t bytes, std::uint64_t alignment, Ask ask_commit, Ask ask_decommit);
+  ArenaHeap(std::uint64_t start, std::uint64_t bytes, std::uint64_t alignment, Ask ask_commit,
+            Ask ask_decommit);
 
   CUresult allocate(std::uint64_t bytes, unsigned flags, std::uint64_t* address);
   // CUDA_ERROR_INVALID_VALUE if no block starts there.

@@ -15,8 +15,8 @@ namespace tfusion::hook {
 // A fresh handle of that kind with an object of default state behind it.
 std::uint64_t new_handle(protocol::HandleKind kind);
 
-// The number that travels, or CUDA_ERROR_INVALID_HANDLE. Streams: 0 is the default stream of the call (legacy, or the
-// thread's own inside a PerThreadDefaultStream), 1 the legacy one, 2 the thread's own.
+// The number that travels, or CUDA_ERROR_INVALID_HANDLE. Streams: 0 is the default stream of the call
+// (legacy, or the thread's own inside a PerThreadDefaultStream), 1 the legacy one, 2 the thread's own.
 CUresult stream_on_wire(CUstream stream, std::uint64_t* wire);
 CUresult event_on_wire(CUevent event, std::uint64_t* wire);
 CUresult module_on_wire(CUmodule module, std::uint64_t* wire);

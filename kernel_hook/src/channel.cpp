@@ -13,7 +13,8 @@ namespace {
 using namespace protocol;
 
 constinit std::mutex ring_mutex;
-constinit std::uint64_t ring_head = 0;   // own copies under ring_mutex: shared memory is read as little as possible
+constinit std::uint64_t ring_head =
+    0;  // own copies under ring_mutex: shared memory is read as little as possible
 constinit std::uint64_t known_tail = 0;
 constinit std::atomic<std::uint64_t> free_slots{~std::uint64_t{0}};
 constinit std::atomic<std::uint32_t> slot_waiters{0};
@@ -22,7 +23,9 @@ static_assert(kReplySlots == 64);
 
 constexpr std::uint64_t kNapNs = 100'000'000;  // between looks at whether the session still lives
 
-bool gone() { return process_state.load(std::memory_order_relaxed) != ProcessState::ready; }
+bool gone() {
+  return process_state.load(std::memory_order_relaxed) != ProcessState::ready;
+}
 
 // On a machine with cores to spare a reply that is microseconds away is worth spinning for.
 std::uint64_t spin_limit_ns() {
@@ -85,7 +88,9 @@ RingWriter::RingWriter(std::uint32_t bytes) : bytes_(bytes) {
   at_ = shared.ring() + ring_head % kRingBytes;
 }
 
-RingWriter::~RingWriter() { ring_mutex.unlock(); }
+RingWriter::~RingWriter() {
+  ring_mutex.unlock();
+}
 
 void RingWriter::publish() {
   ring_head += bytes_;
@@ -94,7 +99,9 @@ void RingWriter::publish() {
   wake_worker();
 }
 
-std::uint64_t published() { return shared.control().head.load(std::memory_order_relaxed); }
+std::uint64_t published() {
+  return shared.control().head.load(std::memory_order_relaxed);
+}
 
 std::uint32_t thread_number() {
   static constinit std::atomic<std::uint32_t> next{1};
@@ -123,7 +130,8 @@ Reply::Reply() {
     std::uint64_t free = free_slots.load(std::memory_order_relaxed);
     while (free != 0) {
       const auto slot = static_cast<std::uint16_t>(__builtin_ctzll(free));
-      if (free_slots.compare_exchange_weak(free, free & ~(std::uint64_t{1} << slot), std::memory_order_acquire)) {
+      if (free_slots.compare_exchange_weak(free, free & ~(std::uint64_t{1} << slot),
+                                           std::memory_order_acquire)) {
         slot_ = slot;
         shared.slot(slot).state.store(ReplySlot::kPending, std::memory_order_relaxed);
         return;
@@ -148,7 +156,8 @@ CUresult Reply::wait() {
   const std::uint64_t limit = spin_limit_ns();
   const std::uint64_t start = now_ns();
   while (slot.state.load(std::memory_order_acquire) != ReplySlot::kDone) {
-    for (int i = 0; i < 32 && slot.state.load(std::memory_order_relaxed) != ReplySlot::kDone; ++i) cpu_relax();
+    for (int i = 0; i < 32 && slot.state.load(std::memory_order_relaxed) != ReplySlot::kDone; ++i)
+      cpu_relax();
     if (now_ns() - start < limit) continue;
     std::uint32_t pending = ReplySlot::kPending;
     slot.state.compare_exchange_strong(pending, ReplySlot::kPendingAsleep);
@@ -165,7 +174,9 @@ CUresult Reply::wait() {
   return raw_ < 0 ? CUDA_ERROR_UNKNOWN : static_cast<CUresult>(raw_);
 }
 
-const std::byte* Reply::payload() const { return shared.slot(slot_).payload; }
+const std::byte* Reply::payload() const {
+  return shared.slot(slot_).payload;
+}
 
 namespace {
 

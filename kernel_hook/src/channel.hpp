@@ -1,7 +1,8 @@
 // The client's end of the ring: writing commands, waiting for replies, and taking staging chunks.
 //
-// Any thread may call any of these. Lock order: a caller may hold one of the hook's object locks while it sends, never
-// the other way round; the ring lock is the innermost. Preconditions: enter() said CUDA_SUCCESS on this thread.
+// Any thread may call any of these. Lock order: a caller may hold one of the hook's object locks while it
+// sends, never the other way round; the ring lock is the innermost. Preconditions: enter() said CUDA_SUCCESS
+// on this thread.
 #pragma once
 
 #include <cuda.h>
@@ -34,12 +35,13 @@ class RingWriter {
 std::uint32_t thread_number();
 
 // Sends a command that has no reply. `tail` may be nullptr if tail_bytes is 0.
-CUresult post_bytes(wire::CommandHeader& header, std::uint32_t fixed_bytes, const void* tail, std::uint32_t tail_bytes);
+CUresult post_bytes(wire::CommandHeader& header, std::uint32_t fixed_bytes, const void* tail,
+                    std::uint32_t tail_bytes);
 
 // A reply being waited for. The payload stays valid until the object ends.
 class Reply {
  public:
-  Reply();   // takes a reply slot; waits for one if all are taken
+  Reply();  // takes a reply slot; waits for one if all are taken
   ~Reply();
   Reply(const Reply&) = delete;
   Reply& operator=(const Reply&) = delete;
@@ -107,7 +109,8 @@ CUresult call(Command& command, Out out = nullptr, const void* tail = nullptr, s
   Reply reply;
   const CUresult result = call_with(reply, command, tail, tail_bytes);
   if constexpr (!std::is_same_v<Out, std::nullptr_t>) {
-    if (out != nullptr && reply.payload_bytes() >= sizeof(*out)) std::memcpy(out, reply.payload(), sizeof(*out));
+    if (out != nullptr && reply.payload_bytes() >= sizeof(*out))
+      std::memcpy(out, reply.payload(), sizeof(*out));
   }
   return result;
 }

@@ -83,13 +83,14 @@ bool receive_welcome(int socket, Welcome* welcome, int descriptors[2]) {
 }
 
 void* map_shared(int descriptor, std::uint64_t bytes, std::uint64_t address) {
-  struct stat status {};
+  struct stat status{};
   if (fstat(descriptor, &status) != 0 || static_cast<std::uint64_t>(status.st_size) < bytes) return nullptr;
   const int fixed = address != 0 ? MAP_FIXED_NOREPLACE : 0;
   void* memory = mmap(reinterpret_cast<void*>(address), bytes, PROT_READ | PROT_WRITE,
                       MAP_SHARED | MAP_NORESERVE | fixed, descriptor, 0);
   if (memory == MAP_FAILED) return nullptr;
-  if (address != 0 && memory != reinterpret_cast<void*>(address)) {  // a kernel without NOREPLACE took it as a hint
+  if (address != 0 &&
+      memory != reinterpret_cast<void*>(address)) {  // a kernel without NOREPLACE took it as a hint
     munmap(memory, bytes);
     return nullptr;
   }
@@ -117,8 +118,10 @@ Connection connect_to_worker() {
   std::memcpy(hello.magic, protocol::kHelloMagic, sizeof hello.magic);
   hello.protocol_version = protocol::kProtocolVersion;
   hello.pid = static_cast<std::uint32_t>(getpid());
-  if (!copy_text(address.sun_path, path) || !copy_text(hello.slice_id, slice) || !copy_text(hello.token, token)) {
-    refuse("TFUSION_SOCKET, TFUSION_SLICE or TFUSION_TOKEN is too long; start this program with `tfusion run`.");
+  if (!copy_text(address.sun_path, path) || !copy_text(hello.slice_id, slice) ||
+      !copy_text(hello.token, token)) {
+    refuse(
+        "TFUSION_SOCKET, TFUSION_SLICE or TFUSION_TOKEN is too long; start this program with `tfusion run`.");
     return connection;
   }
   if (FILE* comm = std::fopen("/proc/self/comm", "re")) {
@@ -139,7 +142,8 @@ Connection connect_to_worker() {
   } while (connected != 0 && errno == EINTR);
   if (connected != 0) {
     std::snprintf(connection.refusal, sizeof connection.refusal,
-                  "The GPU server at %s cannot be reached (%s). Is `tfusion serve` running? Restart the kernel once it is.",
+                  "The GPU server at %s cannot be reached (%s). Is `tfusion serve` running? Restart the "
+                  "kernel once it is.",
                   path, std::strerror(errno));
     close(socket_fd);
     return connection;
@@ -147,7 +151,8 @@ Connection connect_to_worker() {
   Welcome welcome{};
   int descriptors[2];
   if (!send_all(socket_fd, &hello, sizeof hello) || !receive_welcome(socket_fd, &welcome, descriptors)) {
-    refuse("The GPU server ended the connection without an answer. Look at its log, then restart the kernel.");
+    refuse(
+        "The GPU server ended the connection without an answer. Look at its log, then restart the kernel.");
     close(socket_fd);
     return connection;
   }
@@ -157,16 +162,23 @@ Connection connect_to_worker() {
     close(socket_fd);
     return connection;
   }
-  if (welcome.shared_bytes != protocol::kSharedBytes || welcome.protocol_version != protocol::kProtocolVersion) {
-    refuse("This process and the GPU server are of different versions of jupyter-tfusion. Install the same one on both.");
+  if (welcome.shared_bytes != protocol::kSharedBytes ||
+      welcome.protocol_version != protocol::kProtocolVersion) {
+    refuse(
+        "This process and the GPU server are of different versions of jupyter-tfusion. Install the same one "
+        "on both.");
   } else {
     void* memory = map_shared(descriptors[0], welcome.shared_bytes, 0);
     void* host_arena = map_shared(descriptors[1], welcome.host_arena_bytes, protocol::kHostArenaAddress);
-    // Device addresses must not be taken by this process's own memory; touching one is a fault here, as without us.
-    void* arena = mmap(reinterpret_cast<void*>(protocol::kDeviceArenaAddress), protocol::kDeviceArenaBytes, PROT_NONE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-    if (memory == nullptr || host_arena == nullptr || arena != reinterpret_cast<void*>(protocol::kDeviceArenaAddress)) {
-      refuse("The virtual GPU's address ranges are not free in this process (is the address space limited, ulimit -v?).");
+    // Device addresses must not be taken by this process's own memory; touching one is a fault here, as
+    // without us.
+    void* arena = mmap(reinterpret_cast<void*>(protocol::kDeviceArenaAddress), protocol::kDeviceArenaBytes,
+                       PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    if (memory == nullptr || host_arena == nullptr ||
+        arena != reinterpret_cast<void*>(protocol::kDeviceArenaAddress)) {
+      refuse(
+          "The virtual GPU's address ranges are not free in this process (is the address space limited, "
+          "ulimit -v?).");
     } else {
       connection.shared.base = static_cast<std::byte*>(memory);
       connection.socket = socket_fd;

@@ -14,7 +14,8 @@ struct Connection {
   CUresult result = CUDA_ERROR_NO_DEVICE;
 };
 
-// Reads TFUSION_SOCKET, TFUSION_SLICE and TFUSION_TOKEN. Without them there is no device here, and nothing to say.
+// Reads TFUSION_SOCKET, TFUSION_SLICE and TFUSION_TOKEN. Without them there is no device here, and nothing to
+// say.
 Connection connect_to_worker();
 
 }  // namespace tfusion::hook

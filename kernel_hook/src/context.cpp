@@ -48,9 +48,13 @@ std::map<int, std::size_t>& changed_limits() {
   return map;
 }
 
-bool is_primary(CUcontext context) { return number(context) == kPrimary; }
+bool is_primary(CUcontext context) {
+  return number(context) == kPrimary;
+}
 
-CUcontext current() { return stack.depth > 0 ? stack.entries[stack.depth - 1] : nullptr; }
+CUcontext current() {
+  return stack.depth > 0 ? stack.entries[stack.depth - 1] : nullptr;
+}
 
 // Ends the primary context: what libraries stored with it, our objects, and everything in the worker.
 CUresult destroy_primary() {
@@ -77,7 +81,9 @@ CUresult destroy_primary() {
 
 }  // namespace
 
-CUcontext primary_context() { return reinterpret_cast<CUcontext>(kPrimary); }
+CUcontext primary_context() {
+  return reinterpret_cast<CUcontext>(kPrimary);
+}
 
 CUresult require_context() {
   if (current() == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
@@ -94,7 +100,8 @@ CUresult drain() {
   return result;
 }
 
-CUresult context_storage_put(CUcontext context, void* key, void* value, void (*destroy)(CUcontext, void*, void*)) {
+CUresult context_storage_put(CUcontext context, void* key, void* value,
+                             void (*destroy)(CUcontext, void*, void*)) {
   if (context != nullptr && !is_primary(context)) return CUDA_ERROR_INVALID_CONTEXT;
   std::lock_guard lock(storage_mutex);
   storage()[key] = {value, destroy};

@@ -1,9 +1,10 @@
-// Copies and synchronous memsets. Where a pointer lies is told by its address: device arena, pinned arena, a module's
-// variable, or plain host memory, which only this process can read.
+// Copies and synchronous memsets. Where a pointer lies is told by its address: device arena, pinned arena, a
+// module's variable, or plain host memory, which only this process can read.
 //
-// Host memory to the device: small pieces travel in the command, larger ones through staging chunks; the call returns
-// when the source was read, as CUDA's does. Device to host memory: pieces come back in the reply or in chunks, several
-// under way at once. Pinned memory is the worker's as well, so its copies are one command and no wait.
+// Host memory to the device: small pieces travel in the command, larger ones through staging chunks; the call
+// returns when the source was read, as CUDA's does. Device to host memory: pieces come back in the reply or
+// in chunks, several under way at once. Pinned memory is the worker's as well, so its copies are one command
+// and no wait.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -81,7 +82,8 @@ CUresult down(void* destination, std::uint64_t source, std::size_t bytes, std::u
     if (result == CUDA_SUCCESS) std::memcpy(to, reply.payload(), bytes);
     return result;
   }
-  constexpr std::size_t kUnderWay = 6;  // less than half of the chunks, so that two threads never starve each other
+  constexpr std::size_t kUnderWay =
+      6;  // less than half of the chunks, so that two threads never starve each other
   static_assert(2 * kUnderWay < protocol::kDownChunks);
   std::array<Piece, kUnderWay> pieces;
   CUresult result = CUDA_SUCCESS;
@@ -133,17 +135,20 @@ CUresult wait_for(std::uint64_t stream) {
 enum class Direction { any, host_to_device, device_to_host, device_to_device };
 
 // `synchronous`: the data is at its place when the call returns, as far as the host can tell.
-CUresult copy(Direction direction, std::uint64_t destination, std::uint64_t source, std::size_t bytes, CUstream stream,
-              bool synchronous) {
+CUresult copy(Direction direction, std::uint64_t destination, std::uint64_t source, std::size_t bytes,
+              CUstream stream, bool synchronous) {
   if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
   if (bytes == 0) return CUDA_SUCCESS;
   if (destination == 0 || source == 0) return CUDA_ERROR_INVALID_VALUE;
   std::uint64_t on = 0;
   if (CUresult r = stream_on_wire(stream, &on); r != CUDA_SUCCESS) return r;
   const bool to_worker = worker_can_reach(destination), from_worker = worker_can_reach(source);
-  const bool needs_device_destination = direction == Direction::host_to_device || direction == Direction::device_to_device;
-  const bool needs_device_source = direction == Direction::device_to_host || direction == Direction::device_to_device;
-  if ((needs_device_destination && !to_worker) || (needs_device_source && !from_worker)) return CUDA_ERROR_INVALID_VALUE;
+  const bool needs_device_destination =
+      direction == Direction::host_to_device || direction == Direction::device_to_device;
+  const bool needs_device_source =
+      direction == Direction::device_to_host || direction == Direction::device_to_device;
+  if ((needs_device_destination && !to_worker) || (needs_device_source && !from_worker))
+    return CUDA_ERROR_INVALID_VALUE;
   if (to_worker && from_worker) {
     const CUresult result = between(destination, source, bytes, on);
     const bool host_sees_it = host_heap().contains(destination) || host_heap().contains(source);
@@ -162,8 +167,8 @@ struct Side2D {
   std::size_t pitch;
 };
 
-CUresult side(CUmemorytype type, const void* host, CUdeviceptr device, std::size_t pitch, std::size_t x, std::size_t y,
-              std::size_t width, Side2D* out) {
+CUresult side(CUmemorytype type, const void* host, CUdeviceptr device, std::size_t pitch, std::size_t x,
+              std::size_t y, std::size_t width, Side2D* out) {
   std::uint64_t base = 0;
   switch (type) {
     case CU_MEMORYTYPE_HOST:
@@ -216,7 +221,8 @@ CUresult copy_2d(const CUDA_MEMCPY2D* c, CUstream stream, bool synchronous) {
     return result == CUDA_SUCCESS && synchronous && host_sees_it ? wait_for(command.stream) : result;
   }
   for (std::size_t row = 0; row < c->Height; ++row) {
-    if (CUresult r = copy(Direction::any, to.start + row * to.pitch, from.start + row * from.pitch, c->WidthInBytes, stream, synchronous);
+    if (CUresult r = copy(Direction::any, to.start + row * to.pitch, from.start + row * from.pitch,
+                          c->WidthInBytes, stream, synchronous);
         r != CUDA_SUCCESS) {
       return r;
     }
@@ -228,7 +234,9 @@ CUresult copy_2d(const CUDA_MEMCPY2D* c, CUstream stream, bool synchronous) {
 
 namespace api {
 
-CUresult cuMemcpy(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount) { return copy(Direction::any, dst, src, ByteCount, nullptr, true); }
+CUresult cuMemcpy(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount) {
+  return copy(Direction::any, dst, src, ByteCount, nullptr, true);
+}
 
 CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream) {
   return copy(Direction::any, dst, src, ByteCount, hStream, false);
@@ -238,7 +246,8 @@ CUresult cuMemcpyHtoD_v2(CUdeviceptr dstDevice, const void* srcHost, size_t Byte
   return copy(Direction::host_to_device, dstDevice, number(srcHost), ByteCount, nullptr, true);
 }
 
-CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr dstDevice, const void* srcHost, size_t ByteCount, CUstream hStream) {
+CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr dstDevice, const void* srcHost, size_t ByteCount,
+                              CUstream hStream) {
   return copy(Direction::host_to_device, dstDevice, number(srcHost), ByteCount, hStream, false);
 }
 
@@ -254,16 +263,23 @@ CUresult cuMemcpyDtoD_v2(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t By
   return copy(Direction::device_to_device, dstDevice, srcDevice, ByteCount, nullptr, false);
 }
 
-CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) {
+CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount,
+                              CUstream hStream) {
   return copy(Direction::device_to_device, dstDevice, srcDevice, ByteCount, hStream, false);
 }
 
-CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D* pCopy) { return copy_2d(pCopy, nullptr, true); }
-CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D* pCopy) { return copy_2d(pCopy, nullptr, true); }
-CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D* pCopy, CUstream hStream) { return copy_2d(pCopy, hStream, false); }
+CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D* pCopy) {
+  return copy_2d(pCopy, nullptr, true);
+}
+CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D* pCopy) {
+  return copy_2d(pCopy, nullptr, true);
+}
+CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D* pCopy, CUstream hStream) {
+  return copy_2d(pCopy, hStream, false);
+}
 
-// A memset of device memory does not wait for the device, with or without Async in its name; only the default stream
-// differs from the stream that an Async call names.
+// A memset of device memory does not wait for the device, with or without Async in its name; only the default
+// stream differs from the stream that an Async call names.
 CUresult cuMemsetD8_v2(CUdeviceptr dstDevice, unsigned char uc, size_t N) {
   return api::cuMemsetD8Async(dstDevice, uc, N, nullptr);
 }
@@ -273,13 +289,16 @@ CUresult cuMemsetD16_v2(CUdeviceptr dstDevice, unsigned short us, size_t N) {
 CUresult cuMemsetD32_v2(CUdeviceptr dstDevice, unsigned int ui, size_t N) {
   return api::cuMemsetD32Async(dstDevice, ui, N, nullptr);
 }
-CUresult cuMemsetD2D8_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width, size_t Height) {
+CUresult cuMemsetD2D8_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width,
+                         size_t Height) {
   return api::cuMemsetD2D8Async(dstDevice, dstPitch, uc, Width, Height, nullptr);
 }
-CUresult cuMemsetD2D16_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height) {
+CUresult cuMemsetD2D16_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width,
+                          size_t Height) {
   return api::cuMemsetD2D16Async(dstDevice, dstPitch, us, Width, Height, nullptr);
 }
-CUresult cuMemsetD2D32_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width, size_t Height) {
+CUresult cuMemsetD2D32_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width,
+                          size_t Height) {
   return api::cuMemsetD2D32Async(dstDevice, dstPitch, ui, Width, Height, nullptr);
 }
 

@@ -11,14 +11,18 @@ namespace tfusion::hook::api {
 
 namespace {
 
-const protocol::DeviceFacts& facts() { return shared.control().facts; }
+const protocol::DeviceFacts& facts() {
+  return shared.control().facts;
+}
 
 CUresult check(const void* out, CUdevice device) {
   if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
   return device == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 
-int attribute(CUdevice_attribute which) { return facts().attributes[which]; }
+int attribute(CUdevice_attribute which) {
+  return facts().attributes[which];
+}
 
 }  // namespace
 
@@ -32,7 +36,8 @@ CUresult cuDriverGetVersion(int* driverVersion) {
   // Asked before cuInit by many programs: then it is the version whose functions this hook knows.
   const int known = CUDA_VERSION;
   *driverVersion = known;
-  if (process_state.load() == ProcessState::ready && facts().driver_version < known) *driverVersion = facts().driver_version;
+  if (process_state.load() == ProcessState::ready && facts().driver_version < known)
+    *driverVersion = facts().driver_version;
   return CUDA_SUCCESS;
 }
 
@@ -55,7 +60,9 @@ CUresult cuDeviceGetName(char* name, int len, CUdevice dev) {
   return CUDA_SUCCESS;
 }
 
-CUresult cuDeviceGetUuid(CUuuid* uuid, CUdevice dev) { return api::cuDeviceGetUuid_v2(uuid, dev); }
+CUresult cuDeviceGetUuid(CUuuid* uuid, CUdevice dev) {
+  return api::cuDeviceGetUuid_v2(uuid, dev);
+}
 
 CUresult cuDeviceGetUuid_v2(CUuuid* uuid, CUdevice dev) {
   if (CUresult r = check(uuid, dev); r != CUDA_SUCCESS) return r;
@@ -71,7 +78,8 @@ CUresult cuDeviceTotalMem_v2(size_t* bytes, CUdevice dev) {
 
 CUresult cuDeviceGetAttribute(int* pi, CUdevice_attribute attrib, CUdevice dev) {
   if (CUresult r = check(pi, dev); r != CUDA_SUCCESS) return r;
-  if (attrib < 1 || static_cast<unsigned>(attrib) >= protocol::kMaxDeviceAttributes || !facts().attribute_known[attrib]) {
+  if (attrib < 1 || static_cast<unsigned>(attrib) >= protocol::kMaxDeviceAttributes ||
+      !facts().attribute_known[attrib]) {
     return CUDA_ERROR_INVALID_VALUE;
   }
   *pi = attribute(attrib);
@@ -99,7 +107,8 @@ CUresult cuDeviceGetByPCIBusId(CUdevice* dev, const char* pciBusId) {
   };
   unsigned asked[3], mine[3];
   if (!parse(pciBusId, asked)) return CUDA_ERROR_INVALID_VALUE;
-  if (!parse(facts().pci_bus_id, mine) || std::memcmp(asked, mine, sizeof mine) != 0) return CUDA_ERROR_INVALID_DEVICE;
+  if (!parse(facts().pci_bus_id, mine) || std::memcmp(asked, mine, sizeof mine) != 0)
+    return CUDA_ERROR_INVALID_DEVICE;
   *dev = 0;
   return CUDA_SUCCESS;
 }
@@ -151,13 +160,19 @@ CUresult cuDeviceGetExecAffinitySupport(int* pi, CUexecAffinityType, CUdevice de
 CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode* mode) {
   if (mode == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const char* wish = std::getenv("CUDA_MODULE_LOADING");
-  *mode = wish != nullptr && std::strcmp(wish, "EAGER") == 0 ? CU_MODULE_EAGER_LOADING : CU_MODULE_LAZY_LOADING;
+  *mode =
+      wish != nullptr && std::strcmp(wish, "EAGER") == 0 ? CU_MODULE_EAGER_LOADING : CU_MODULE_LAZY_LOADING;
   return CUDA_SUCCESS;
 }
 
-// A profiler attaches to the driver of the GPU's host, not to this process: starting and stopping it has no effect here.
-CUresult cuProfilerStart() { return CUDA_SUCCESS; }
-CUresult cuProfilerStop() { return CUDA_SUCCESS; }
+// A profiler attaches to the driver of the GPU's host, not to this process: starting and stopping it has no
+// effect here.
+CUresult cuProfilerStart() {
+  return CUDA_SUCCESS;
+}
+CUresult cuProfilerStop() {
+  return CUDA_SUCCESS;
+}
 
 CUresult cuFlushGPUDirectRDMAWrites(CUflushGPUDirectRDMAWritesTarget, CUflushGPUDirectRDMAWritesScope) {
   return CUDA_ERROR_NOT_SUPPORTED;

@@ -1,5 +1,6 @@
-// Which table is what, who calls which entry, and which may be refused is measured and written down with the design;
-// here each entry that is called has an answer and every other one says CUDA_ERROR_NOT_SUPPORTED by name.
+// Which table is what, who calls which entry, and which may be refused is measured and written down with the
+// design; here each entry that is called has an answer and every other one says CUDA_ERROR_NOT_SUPPORTED by
+// name.
 //
 // A table is an array of words: usually its size in bytes, then function pointers.
 #include "export_tables.hpp"
@@ -23,7 +24,9 @@ namespace {
 
 using Word = std::uintptr_t;
 
-CUresult unknown_entry() { return static_cast<CUresult>(refuse("an undocumented entry of a driver export table")); }
+CUresult unknown_entry() {
+  return static_cast<CUresult>(refuse("an undocumented entry of a driver export table"));
+}
 
 template <typename Function>
 Word word(Function* function) {
@@ -40,7 +43,8 @@ struct SizedTable {
   std::array<Word, N> entries;
 };
 
-// --- 6bd5fb6c: contexts, and modules for older cudart -------------------------------------------------------------
+// --- 6bd5fb6c: contexts, and modules for older cudart
+// -------------------------------------------------------------
 
 CUresult retain_context(CUcontext* context, CUdevice device) {
   if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
@@ -56,13 +60,18 @@ CUresult load_wrapped_more(CUmodule* module, const void* wrapper, void*, void*, 
   return load_wrapped(module, wrapper);
 }
 
-CUresult load_header(const void* header, CUmodule* module, void*, void*, void*) { return load_wrapped(module, header); }
+CUresult load_header(const void* header, CUmodule* module, void*, void*, void*) {
+  return load_wrapped(module, header);
+}
 
 void ignore_size(std::size_t) {}
 
-CUresult succeed() { return CUDA_SUCCESS; }
+CUresult succeed() {
+  return CUDA_SUCCESS;
+}
 
-// --- a094798c: buffers that tools' callbacks use --------------------------------------------------------------------
+// --- a094798c: buffers that tools' callbacks use
+// --------------------------------------------------------------------
 
 void large_tools_buffer(void** buffer, std::size_t* bytes) {
   static std::uint8_t space[1024];
@@ -76,7 +85,8 @@ void small_tools_buffer(void** buffer, std::size_t* bytes) {
   *bytes = sizeof space;
 }
 
-// --- 42d85a81, 263e8860 ---------------------------------------------------------------------------------------------
+// --- 42d85a81, 263e8860
+// ---------------------------------------------------------------------------------------------
 
 CUresult current_context(CUcontext* context, void*) {
   if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
@@ -88,9 +98,12 @@ CUresult check_context(CUcontext, std::uint32_t* result, const void**) {
   return CUDA_SUCCESS;
 }
 
-int never_fires() { return 0; }
+int never_fires() {
+  return 0;
+}
 
-// --- 21318c60: what cuBLAS asks of contexts and streams ---------------------------------------------------------------
+// --- 21318c60: what cuBLAS asks of contexts and streams
+// ---------------------------------------------------------------
 
 CUresult context_id(CUcontext context, std::uint64_t* id) {
   if (id == nullptr) return CUDA_ERROR_INVALID_VALUE;
@@ -100,7 +113,8 @@ CUresult context_id(CUcontext context, std::uint64_t* id) {
   return CUDA_SUCCESS;
 }
 
-// The opaque object for a stream is the stream's handle itself; the default streams are told apart from nullptr.
+// The opaque object for a stream is the stream's handle itself; the default streams are told apart from
+// nullptr.
 constexpr Word kStreamObjectTag = Word{1} << 62;
 
 CUresult stream_object(CUcontext, CUstream stream, Word* object) {
@@ -116,9 +130,11 @@ CUresult stream_object_id(CUcontext, Word object, std::uint64_t* id) {
   return result;
 }
 
-// --- 6e163fbe: cuFFT's walk over a module's kernels -------------------------------------------------------------------
+// --- 6e163fbe: cuFFT's walk over a module's kernels
+// -------------------------------------------------------------------
 
-int visit_kernels(CUcontext context, CUmodule module, long (*visit)(void*, CUfunction, CUcontext), void* user) {
+int visit_kernels(CUcontext context, CUmodule module, long (*visit)(void*, CUfunction, CUcontext),
+                  void* user) {
   unsigned count = 0;
   if (enter() != CUDA_SUCCESS || api::cuModuleGetFunctionCount(&count, module) != CUDA_SUCCESS) return 0;
   std::vector<CUfunction> functions(count);
@@ -129,7 +145,8 @@ int visit_kernels(CUcontext context, CUmodule module, long (*visit)(void*, CUfun
   return 1;
 }
 
-// --- 1734dc26: where each pair of SMs sits on the chip ------------------------------------------------------------------
+// --- 1734dc26: where each pair of SMs sits on the chip
+// ------------------------------------------------------------------
 
 CUresult sm_layout(std::uint8_t** place, std::uint8_t** group) {
   const protocol::DeviceFacts& facts = shared.control().facts;
@@ -197,10 +214,12 @@ struct NamedTable {
 };
 
 const NamedTable kTables[] = {
-    {{0x6b, 0xd5, 0xfb, 0x6c, 0x5b, 0xf4, 0xe7, 0x4a, 0x89, 0x87, 0xd9, 0x39, 0x12, 0xfd, 0x9d, 0xf9}, module_table},
+    {{0x6b, 0xd5, 0xfb, 0x6c, 0x5b, 0xf4, 0xe7, 0x4a, 0x89, 0x87, 0xd9, 0x39, 0x12, 0xfd, 0x9d, 0xf9},
+     module_table},
     {{0xc6, 0x93, 0x33, 0x6e, 0x11, 0x21, 0xdf, 0x11, 0xa8, 0xc3, 0x68, 0xf3, 0x55, 0xd8, 0x95, 0x93},
      [] { return static_cast<const void*>(tables().storage.data()); }},
-    {{0xd4, 0x08, 0x20, 0x55, 0xbd, 0xe6, 0x70, 0x4b, 0x8d, 0x34, 0xba, 0x12, 0x3c, 0x66, 0xe1, 0xf2}, handshake_table},
+    {{0xd4, 0x08, 0x20, 0x55, 0xbd, 0xe6, 0x70, 0x4b, 0x8d, 0x34, 0xba, 0x12, 0x3c, 0x66, 0xe1, 0xf2},
+     handshake_table},
     {{0xa0, 0x94, 0x79, 0x8c, 0x2e, 0x74, 0x2e, 0x74, 0x93, 0xf2, 0x08, 0x00, 0x20, 0x0c, 0x0a, 0x66},
      [] { return static_cast<const void*>(tables().tools.entries.data()); }},
     {{0x42, 0xd8, 0x5a, 0x81, 0x23, 0xf6, 0xcb, 0x47, 0x82, 0x98, 0xf6, 0xe7, 0x8a, 0x3a, 0xec, 0xdc},
@@ -217,9 +236,15 @@ const NamedTable kTables[] = {
 
 }  // namespace
 
-const void* module_table() { return tables().modules.entries.data(); }
-const void* handshake_table() { return tables().handshake.entries.data(); }
-const void* handshake_entry() { return reinterpret_cast<const void*>(tables().handshake.entries[1]); }
+const void* module_table() {
+  return tables().modules.entries.data();
+}
+const void* handshake_table() {
+  return tables().handshake.entries.data();
+}
+const void* handshake_entry() {
+  return reinterpret_cast<const void*>(tables().handshake.entries[1]);
+}
 
 namespace api {
 

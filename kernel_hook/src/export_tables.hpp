@@ -1,4 +1,5 @@
-// The undocumented tables that CUDA libraries get through cuGetExportTable: what cudart, cuBLAS and cuFFT call there.
+// The undocumented tables that CUDA libraries get through cuGetExportTable: what cudart, cuBLAS and cuFFT
+// call there.
 #pragma once
 
 namespace tfusion::hook {

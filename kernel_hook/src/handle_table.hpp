@@ -1,7 +1,8 @@
-// The client's objects of one kind, found by handle. Lookup takes no lock: a launch looks up its kernel and stream.
+// The client's objects of one kind, found by handle. Lookup takes no lock: a launch looks up its kernel and
+// stream.
 //
-// Objects are recycled, never freed, so that a program that uses a destroyed handle gets CUDA_ERROR_INVALID_HANDLE and
-// not a crash. T needs a default constructor and `void reset()`.
+// Objects are recycled, never freed, so that a program that uses a destroyed handle gets
+// CUDA_ERROR_INVALID_HANDLE and not a crash. T needs a default constructor and `void reset()`.
 #pragma once
 
 #include <atomic>
@@ -60,7 +61,8 @@ class HandleTable {
     Slot* slot = at(index);
     if (slot == nullptr) return false;
     slot->alive.store(false, std::memory_order_release);
-    slot->generation.store((slot->generation.load(std::memory_order_relaxed) + 1) & 0xfff, std::memory_order_relaxed);
+    slot->generation.store((slot->generation.load(std::memory_order_relaxed) + 1) & 0xfff,
+                           std::memory_order_relaxed);
     slot->object.reset();
     free_.push_back(index);
     return true;

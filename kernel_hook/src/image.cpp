@@ -28,7 +28,8 @@ CUresult upload_image(const protocol::Digest& digest, std::span<const std::byte>
     command.image_bytes = image.size();
     command.offset = offset;
     command.chunk = chunk.index();
-    command.bytes = static_cast<std::uint32_t>(std::min<std::size_t>(image.size() - offset, protocol::kChunkBytes));
+    command.bytes =
+        static_cast<std::uint32_t>(std::min<std::size_t>(image.size() - offset, protocol::kChunkBytes));
     std::memcpy(chunk.data(), image.data() + offset, command.bytes);
     if (CUresult r = call(command); r != CUDA_SUCCESS) return r;
   }

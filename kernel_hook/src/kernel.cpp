@@ -2,7 +2,6 @@
 #include "kernel.hpp"
 
 #include <algorithm>
-
 #include <cstring>
 
 #include "api.hpp"
@@ -141,8 +140,12 @@ CUresult cuKernelGetParamInfo(CUkernel kernel, size_t paramIndex, size_t* paramO
 CUresult cuKernelSetCacheConfig(CUkernel kernel, CUfunc_cache config, CUdevice dev) {
   return dev != 0 ? CUDA_ERROR_INVALID_DEVICE : cache_config(number(kernel), config);
 }
-CUresult cuKernelGetName(const char** name, CUkernel hfunc) { return name_of(name, number(hfunc)); }
-CUresult cuKernelGetLibrary(CUlibrary* pLib, CUkernel kernel) { return module_of(pLib, number(kernel)); }
+CUresult cuKernelGetName(const char** name, CUkernel hfunc) {
+  return name_of(name, number(hfunc));
+}
+CUresult cuKernelGetLibrary(CUlibrary* pLib, CUkernel kernel) {
+  return module_of(pLib, number(kernel));
+}
 CUresult cuKernelGetFunction(CUfunction* pFunc, CUkernel kernel) {
   if (pFunc == nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (kernels().find(number(kernel)) == nullptr) return CUDA_ERROR_INVALID_HANDLE;
@@ -159,19 +162,26 @@ CUresult cuFuncSetAttribute(CUfunction hfunc, CUfunction_attribute attrib, int v
 CUresult cuFuncGetParamInfo(CUfunction func, size_t paramIndex, size_t* paramOffset, size_t* paramSize) {
   return parameter(number(func), paramIndex, paramOffset, paramSize);
 }
-CUresult cuFuncSetCacheConfig(CUfunction hfunc, CUfunc_cache config) { return cache_config(number(hfunc), config); }
+CUresult cuFuncSetCacheConfig(CUfunction hfunc, CUfunc_cache config) {
+  return cache_config(number(hfunc), config);
+}
 CUresult cuFuncSetSharedMemConfig(CUfunction hfunc, CUsharedconfig) {
   // Without meaning since compute capability 5.0.
   return kernels().find(number(hfunc)) == nullptr ? CUDA_ERROR_INVALID_HANDLE : CUDA_SUCCESS;
 }
-CUresult cuFuncGetName(const char** name, CUfunction hfunc) { return name_of(name, number(hfunc)); }
-CUresult cuFuncGetModule(CUmodule* hmod, CUfunction hfunc) { return module_of(hmod, number(hfunc)); }
+CUresult cuFuncGetName(const char** name, CUfunction hfunc) {
+  return name_of(name, number(hfunc));
+}
+CUresult cuFuncGetModule(CUmodule* hmod, CUfunction hfunc) {
+  return module_of(hmod, number(hfunc));
+}
 
 CUresult cuFuncIsLoaded(CUfunctionLoadingState* state, CUfunction function) {
   if (state == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const KernelObject* kernel = kernels().find(number(function));
   if (kernel == nullptr) return CUDA_ERROR_INVALID_HANDLE;
-  *state = kernel->description.load() != nullptr ? CU_FUNCTION_LOADING_STATE_LOADED : CU_FUNCTION_LOADING_STATE_UNLOADED;
+  *state = kernel->description.load() != nullptr ? CU_FUNCTION_LOADING_STATE_LOADED
+                                                 : CU_FUNCTION_LOADING_STATE_UNLOADED;
   return CUDA_SUCCESS;
 }
 CUresult cuFuncLoad(CUfunction function) {

@@ -25,7 +25,8 @@ CUresult check(const Shape& s, const KernelDescription& kernel) {
   std::uint64_t threads = 1;
   for (int i = 0; i < 3; ++i) {
     const auto most_blocks = static_cast<unsigned>(facts.attributes[CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X + i]);
-    const auto most_threads = static_cast<unsigned>(facts.attributes[CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_X + i]);
+    const auto most_threads =
+        static_cast<unsigned>(facts.attributes[CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_X + i]);
     if (s.grid[i] == 0 || s.grid[i] > most_blocks || s.block[i] == 0 || s.block[i] > most_threads) {
       return CUDA_ERROR_INVALID_VALUE;
     }
@@ -37,12 +38,14 @@ CUresult check(const Shape& s, const KernelDescription& kernel) {
   if (threads > static_cast<std::uint64_t>(kernel.attributes[CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK])) {
     return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
   }
-  const auto most_shared = static_cast<unsigned>(kernel.attributes[CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES]);
+  const auto most_shared =
+      static_cast<unsigned>(kernel.attributes[CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES]);
   if (s.shared_bytes > most_shared) return CUDA_ERROR_INVALID_VALUE;
   return CUDA_SUCCESS;
 }
 
-// The block that `extra` describes: {CU_LAUNCH_PARAM_BUFFER_POINTER, p, CU_LAUNCH_PARAM_BUFFER_SIZE, &n, END}.
+// The block that `extra` describes: {CU_LAUNCH_PARAM_BUFFER_POINTER, p, CU_LAUNCH_PARAM_BUFFER_SIZE, &n,
+// END}.
 CUresult packed_parameters(void** extra, const void** data, std::size_t* bytes) {
   *data = nullptr;
   *bytes = 0;
@@ -87,7 +90,8 @@ CUresult launch(CUfunction function, const Shape& shape, CUstream stream, void**
   command.attribute_count = attributes.count;
   command.parameter_bytes = static_cast<std::uint32_t>(parameter_bytes);
   command.cooperative = cooperative;
-  const std::uint32_t attribute_bytes = attributes.count * static_cast<std::uint32_t>(sizeof(CUlaunchAttribute));
+  const std::uint32_t attribute_bytes =
+      attributes.count * static_cast<std::uint32_t>(sizeof(CUlaunchAttribute));
   command.header.opcode = static_cast<std::uint16_t>(wire::LaunchKernel::kOpcode);
   command.header.reply_slot = wire::kNoReply;
   command.header.tail_bytes = attribute_bytes + command.parameter_bytes;
@@ -136,10 +140,12 @@ CUresult LaunchAttributes::read(const CUlaunchAttribute* from, unsigned number_o
       case CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
         break;
       case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT:
-        if (events().find(number(a.value.programmaticEvent.event)) == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+        if (events().find(number(a.value.programmaticEvent.event)) == nullptr)
+          return CUDA_ERROR_INVALID_HANDLE;
         break;
       case CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT:
-        if (events().find(number(a.value.launchCompletionEvent.event)) == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+        if (events().find(number(a.value.launchCompletionEvent.event)) == nullptr)
+          return CUDA_ERROR_INVALID_HANDLE;
         break;
       default:
         return static_cast<CUresult>(refuse("a launch attribute of cuLaunchKernelEx"));
@@ -158,9 +164,10 @@ CUresult cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDi
   return launch(f, shape, hStream, kernelParams, extra, LaunchAttributes{}, false);
 }
 
-CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ,
-                                   unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ,
-                                   unsigned int sharedMemBytes, CUstream hStream, void** kernelParams) {
+CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
+                                   unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY,
+                                   unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream,
+                                   void** kernelParams) {
   const Shape shape{{gridDimX, gridDimY, gridDimZ}, {blockDimX, blockDimY, blockDimZ}, sharedMemBytes};
   return launch(f, shape, hStream, kernelParams, nullptr, LaunchAttributes{}, true);
 }

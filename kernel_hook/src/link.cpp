@@ -1,5 +1,5 @@
-// Linking: inputs go to the worker's driver one by one; the linked image comes back into memory of this process, which
-// lives until cuLinkDestroy, as the driver's does.
+// Linking: inputs go to the worker's driver one by one; the linked image comes back into memory of this
+// process, which lives until cuLinkDestroy, as the driver's does.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -47,7 +47,8 @@ void deliver(const LinkObject& link, const Reply& reply) {
 
 namespace api {
 
-CUresult cuLinkCreate_v2(unsigned int numOptions, CUjit_option* options, void** optionValues, CUlinkState* stateOut) {
+CUresult cuLinkCreate_v2(unsigned int numOptions, CUjit_option* options, void** optionValues,
+                         CUlinkState* stateOut) {
   if (stateOut == nullptr || (numOptions > 0 && (options == nullptr || optionValues == nullptr))) {
     return CUDA_ERROR_INVALID_VALUE;
   }
@@ -87,7 +88,8 @@ CUresult cuLinkAddData_v2(CUlinkState state, CUjitInputType type, void* data, si
   command.input_type = static_cast<std::uint32_t>(type);
   std::uint64_t pairs[64];
   command.option_count = JitOptions{{options, numOptions}, optionValues}.encode(pairs);
-  command.name_bytes = name != nullptr ? static_cast<std::uint32_t>(std::min<std::size_t>(std::strlen(name), 1024)) : 0;
+  command.name_bytes =
+      name != nullptr ? static_cast<std::uint32_t>(std::min<std::size_t>(std::strlen(name), 1024)) : 0;
   std::vector<std::byte> tail(command.option_count * 16 + command.name_bytes);
   std::memcpy(tail.data(), pairs, command.option_count * 16);
   if (command.name_bytes > 0) std::memcpy(tail.data() + command.option_count * 16, name, command.name_bytes);
@@ -104,7 +106,8 @@ CUresult cuLinkAddFile_v2(CUlinkState state, CUjitInputType type, const char* pa
   if (!file) return CUDA_ERROR_FILE_NOT_FOUND;
   std::vector<char> bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   if (type == CU_JIT_INPUT_PTX) bytes.push_back('\0');
-  return api::cuLinkAddData_v2(state, type, bytes.data(), bytes.size(), path, numOptions, options, optionValues);
+  return api::cuLinkAddData_v2(state, type, bytes.data(), bytes.size(), path, numOptions, options,
+                               optionValues);
 }
 
 CUresult cuLinkComplete(CUlinkState state, void** cubinOut, size_t* sizeOut) {
@@ -131,7 +134,8 @@ CUresult cuLinkComplete(CUlinkState state, void** cubinOut, size_t* sizeOut) {
     command.link = number(state);
     command.offset = offset;
     command.chunk = chunk.index();
-    command.bytes = static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes - offset, protocol::kChunkBytes));
+    command.bytes =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes - offset, protocol::kChunkBytes));
     if (CUresult r = call(command); r != CUDA_SUCCESS) return r;
     std::memcpy(link->image.data() + offset, chunk.data(), command.bytes);
   }

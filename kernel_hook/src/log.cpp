@@ -16,7 +16,8 @@ void log(const char* format, ...) {
   const int head = std::snprintf(line, sizeof line, "tfusion: ");
   va_list arguments;
   va_start(arguments, format);
-  const int body = std::vsnprintf(line + head, sizeof line - static_cast<unsigned>(head) - 1, format, arguments);
+  const int body =
+      std::vsnprintf(line + head, sizeof line - static_cast<unsigned>(head) - 1, format, arguments);
   va_end(arguments);
   if (body >= 0) {
     unsigned n = static_cast<unsigned>(head + body);

@@ -12,9 +12,9 @@ namespace {
 
 using Hash16 = std::array<std::uint8_t, 16>;
 
-// MD2's substitution table, made as RFC 1319 says it was: the digits of pi drive a shuffle of 0..255. (Durstenfeld's
-// shuffle; each random number below n takes digits of pi in groups of as many decimal places as n needs, rejecting
-// those that would be biased.)
+// MD2's substitution table, made as RFC 1319 says it was: the digits of pi drive a shuffle of 0..255.
+// (Durstenfeld's shuffle; each random number below n takes digits of pi in groups of as many decimal places
+// as n needs, rejecting those that would be biased.)
 class Md2 {
  public:
   static Hash16 hash(std::span<const std::uint8_t> message) {
@@ -24,7 +24,8 @@ class Md2 {
     std::array<std::uint8_t, 16> checksum{};
     std::uint8_t last = 0;
     for (std::size_t at = 0; at < text.size(); at += 16) {
-      for (std::size_t j = 0; j < 16; ++j) last = checksum[j] = checksum[j] ^ substitution()[text[at + j] ^ last];
+      for (std::size_t j = 0; j < 16; ++j)
+        last = checksum[j] = checksum[j] ^ substitution()[text[at + j] ^ last];
     }
     text.insert(text.end(), checksum.begin(), checksum.end());
     std::array<std::uint8_t, 48> x{};
@@ -67,7 +68,8 @@ class Md2 {
         divide(term, k);
         std::int64_t carry = 0;
         for (std::size_t i = kWords; i-- > 0;) {
-          std::int64_t v = static_cast<std::int64_t>(sum[i]) + (k % 4 == 1 ? 1 : -1) * static_cast<std::int64_t>(term[i]) + carry;
+          std::int64_t v = static_cast<std::int64_t>(sum[i]) +
+                           (k % 4 == 1 ? 1 : -1) * static_cast<std::int64_t>(term[i]) + carry;
           carry = 0;
           while (v < 0) v += 10000, --carry;
           while (v >= 10000) v -= 10000, ++carry;
@@ -89,7 +91,8 @@ class Md2 {
     }
     digits.push_back(3);
     for (std::size_t i = 1; i <= kDigits / 4; ++i) {
-      for (std::uint32_t place = 1000; place > 0; place /= 10) digits.push_back(static_cast<std::uint8_t>(pi[i] / place % 10));
+      for (std::uint32_t place = 1000; place > 0; place /= 10)
+        digits.push_back(static_cast<std::uint8_t>(pi[i] / place % 10));
     }
     return digits;
   }
@@ -120,6 +123,8 @@ class Md2 {
 
 }  // namespace
 
-std::array<std::uint8_t, 16> md2(std::span<const std::uint8_t> message) { return Md2::hash(message); }
+std::array<std::uint8_t, 16> md2(std::span<const std::uint8_t> message) {
+  return Md2::hash(message);
+}
 
 }  // namespace tfusion::hook

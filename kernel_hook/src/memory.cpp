@@ -100,8 +100,10 @@ CUresult cuMemAlloc_v2(CUdeviceptr* dptr, size_t bytesize) {
 
 CUresult cuMemAllocPitch_v2(CUdeviceptr* dptr, size_t* pPitch, size_t WidthInBytes, size_t Height,
                             unsigned int ElementSizeBytes) {
-  if (dptr == nullptr || pPitch == nullptr || WidthInBytes == 0 || Height == 0) return CUDA_ERROR_INVALID_VALUE;
-  if (ElementSizeBytes != 4 && ElementSizeBytes != 8 && ElementSizeBytes != 16) return CUDA_ERROR_INVALID_VALUE;
+  if (dptr == nullptr || pPitch == nullptr || WidthInBytes == 0 || Height == 0)
+    return CUDA_ERROR_INVALID_VALUE;
+  if (ElementSizeBytes != 4 && ElementSizeBytes != 8 && ElementSizeBytes != 16)
+    return CUDA_ERROR_INVALID_VALUE;
   if (WidthInBytes > protocol::kDeviceArenaBytes) return CUDA_ERROR_OUT_OF_MEMORY;
   const std::size_t pitch = (WidthInBytes + 511) / 512 * 512;
   if (Height > protocol::kDeviceArenaBytes / pitch) return CUDA_ERROR_OUT_OF_MEMORY;
@@ -117,12 +119,15 @@ CUresult cuMemFree_v2(CUdeviceptr dptr) {
 }
 
 CUresult cuMemHostAlloc(void** pp, size_t bytesize, unsigned int Flags) {
-  constexpr unsigned kKnown = CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED;
+  constexpr unsigned kKnown =
+      CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED;
   if ((Flags & ~kKnown) != 0) return CUDA_ERROR_INVALID_VALUE;
   return allocate_host(pp, bytesize, Flags | CU_MEMHOSTALLOC_DEVICEMAP);
 }
 
-CUresult cuMemAllocHost_v2(void** pp, size_t bytesize) { return allocate_host(pp, bytesize, CU_MEMHOSTALLOC_DEVICEMAP); }
+CUresult cuMemAllocHost_v2(void** pp, size_t bytesize) {
+  return allocate_host(pp, bytesize, CU_MEMHOSTALLOC_DEVICEMAP);
+}
 
 CUresult cuMemFreeHost(void* p) {
   if (p == nullptr) return CUDA_SUCCESS;

@@ -1,5 +1,5 @@
-// Modules and libraries: loading, and finding kernels and variables in them. A library's and a module's handle are the
-// same kind of object, so cuLibraryGetModule gives the handle back.
+// Modules and libraries: loading, and finding kernels and variables in them. A library's and a module's
+// handle are the same kind of object, so cuLibraryGetModule gives the handle back.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -68,7 +68,7 @@ CUresult read_file(const char* name, std::vector<std::byte>* out) {
   if (name == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const int fd = open(name, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return CUDA_ERROR_FILE_NOT_FOUND;
-  struct stat status {};
+  struct stat status{};
   CUresult result = CUDA_ERROR_FILE_NOT_FOUND;
   if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode)) {
     out->resize(static_cast<std::size_t>(status.st_size) + 1);
@@ -143,7 +143,8 @@ CUresult find_variable(std::uint64_t handle, const char* name, CUdeviceptr* addr
     wire::ModuleGetGlobalReply reply{};
     const CUresult result = call(command, &reply, name, static_cast<std::uint32_t>(std::strlen(name)));
     if (result != CUDA_SUCCESS) return result;
-    known = module->globals.emplace(name, std::pair{CUdeviceptr{reply.address}, std::size_t{reply.bytes}}).first;
+    known =
+        module->globals.emplace(name, std::pair{CUdeviceptr{reply.address}, std::size_t{reply.bytes}}).first;
     remember_global(reply.address, reply.bytes);
   }
   if (address != nullptr) *address = known->second.first;
@@ -211,8 +212,8 @@ CUresult load_to(Handle* out, const void* image, const JitOptions& jit, bool as_
 
 namespace api {
 
-CUresult cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned int numOptions, CUjit_option* options,
-                            void** optionValues) {
+CUresult cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned int numOptions,
+                            CUjit_option* options, void** optionValues) {
   if (numOptions > 0 && (options == nullptr || optionValues == nullptr)) return CUDA_ERROR_INVALID_VALUE;
   if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
   return load_to(module, image, JitOptions{{options, numOptions}, optionValues}, false);
@@ -222,7 +223,9 @@ CUresult cuModuleLoadData(CUmodule* module, const void* image) {
   return api::cuModuleLoadDataEx(module, image, 0, nullptr, nullptr);
 }
 
-CUresult cuModuleLoadFatBinary(CUmodule* module, const void* fatCubin) { return api::cuModuleLoadData(module, fatCubin); }
+CUresult cuModuleLoadFatBinary(CUmodule* module, const void* fatCubin) {
+  return api::cuModuleLoadData(module, fatCubin);
+}
 
 CUresult cuModuleLoad(CUmodule* module, const char* fname) {
   std::vector<std::byte> image;
@@ -230,7 +233,9 @@ CUresult cuModuleLoad(CUmodule* module, const char* fname) {
   return api::cuModuleLoadData(module, image.data());
 }
 
-CUresult cuModuleUnload(CUmodule hmod) { return unload(number(hmod)); }
+CUresult cuModuleUnload(CUmodule hmod) {
+  return unload(number(hmod));
+}
 
 CUresult cuModuleGetFunction(CUfunction* hfunc, CUmodule hmod, const char* name) {
   std::uint64_t kernel = 0;
@@ -243,29 +248,36 @@ CUresult cuModuleGetGlobal_v2(CUdeviceptr* dptr, size_t* bytes, CUmodule hmod, c
   return find_variable(number(hmod), name, dptr, bytes);
 }
 
-CUresult cuModuleGetFunctionCount(unsigned int* out, CUmodule mod) { return count(number(mod), out); }
+CUresult cuModuleGetFunctionCount(unsigned int* out, CUmodule mod) {
+  return count(number(mod), out);
+}
 
 CUresult cuModuleEnumerateFunctions(CUfunction* functions, unsigned int numFunctions, CUmodule mod) {
   return enumerate(number(mod), functions, numFunctions);
 }
 
 // Library options say how long the driver may rely on the image's memory; the worker keeps a copy of its own.
-CUresult cuLibraryLoadData(CUlibrary* library, const void* code, CUjit_option* jitOptions, void** jitOptionsValues,
-                           unsigned int numJitOptions, CUlibraryOption*, void**, unsigned int) {
-  if (numJitOptions > 0 && (jitOptions == nullptr || jitOptionsValues == nullptr)) return CUDA_ERROR_INVALID_VALUE;
+CUresult cuLibraryLoadData(CUlibrary* library, const void* code, CUjit_option* jitOptions,
+                           void** jitOptionsValues, unsigned int numJitOptions, CUlibraryOption*, void**,
+                           unsigned int) {
+  if (numJitOptions > 0 && (jitOptions == nullptr || jitOptionsValues == nullptr))
+    return CUDA_ERROR_INVALID_VALUE;
   return load_to(library, code, JitOptions{{jitOptions, numJitOptions}, jitOptionsValues}, true);
 }
 
 CUresult cuLibraryLoadFromFile(CUlibrary* library, const char* fileName, CUjit_option* jitOptions,
-                               void** jitOptionsValues, unsigned int numJitOptions, CUlibraryOption* libraryOptions,
-                               void** libraryOptionValues, unsigned int numLibraryOptions) {
+                               void** jitOptionsValues, unsigned int numJitOptions,
+                               CUlibraryOption* libraryOptions, void** libraryOptionValues,
+                               unsigned int numLibraryOptions) {
   std::vector<std::byte> image;
   if (CUresult r = read_file(fileName, &image); r != CUDA_SUCCESS) return r;
-  return api::cuLibraryLoadData(library, image.data(), jitOptions, jitOptionsValues, numJitOptions, libraryOptions,
-                           libraryOptionValues, numLibraryOptions);
+  return api::cuLibraryLoadData(library, image.data(), jitOptions, jitOptionsValues, numJitOptions,
+                                libraryOptions, libraryOptionValues, numLibraryOptions);
 }
 
-CUresult cuLibraryUnload(CUlibrary library) { return unload(number(library)); }
+CUresult cuLibraryUnload(CUlibrary library) {
+  return unload(number(library));
+}
 
 CUresult cuLibraryGetModule(CUmodule* pMod, CUlibrary library) {
   if (pMod == nullptr) return CUDA_ERROR_INVALID_VALUE;
@@ -291,7 +303,9 @@ CUresult cuLibraryGetManaged(CUdeviceptr*, size_t*, CUlibrary library, const cha
   return modules().find(number(library)) == nullptr ? CUDA_ERROR_INVALID_HANDLE : CUDA_ERROR_NOT_FOUND;
 }
 
-CUresult cuLibraryGetKernelCount(unsigned int* out, CUlibrary lib) { return count(number(lib), out); }
+CUresult cuLibraryGetKernelCount(unsigned int* out, CUlibrary lib) {
+  return count(number(lib), out);
+}
 
 CUresult cuLibraryEnumerateKernels(CUkernel* kernels, unsigned int numKernels, CUlibrary lib) {
   return enumerate(number(lib), kernels, numKernels);

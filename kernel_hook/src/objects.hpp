@@ -1,5 +1,5 @@
-// What the client knows of its streams, events, modules and kernels. Handles travel unchanged; this is only what can
-// be answered, or must be checked, without asking the worker.
+// What the client knows of its streams, events, modules and kernels. Handles travel unchanged; this is only
+// what can be answered, or must be checked, without asking the worker.
 #pragma once
 
 #include <cuda.h>
@@ -31,8 +31,8 @@ struct ParameterInfo {
   std::uint32_t bytes;
 };
 
-// What the driver says of a kernel, asked once, at its first launch or question. Immutable but for the attributes that
-// a program may set.
+// What the driver says of a kernel, asked once, at its first launch or question. Immutable but for the
+// attributes that a program may set.
 struct KernelDescription {
   int attributes[24];
   std::vector<ParameterInfo> parameters;
@@ -43,9 +43,10 @@ struct KernelObject {
   std::string name;
   std::uint64_t module = 0;
   std::atomic<const KernelDescription*> description{nullptr};
-  std::mutex mutex;                           // guards what follows, and the making of the description
+  std::mutex mutex;  // guards what follows, and the making of the description
   std::unique_ptr<KernelDescription> owned;
-  std::map<std::tuple<int, std::uint64_t, unsigned>, int> occupancy;  // (block size, shared bytes, flags) -> blocks
+  std::map<std::tuple<int, std::uint64_t, unsigned>, int>
+      occupancy;  // (block size, shared bytes, flags) -> blocks
   void reset();
 };
 

@@ -1,5 +1,5 @@
-// Occupancy questions: asked of the worker once for each kernel and shape, then answered from memory, because libraries
-// ask before every launch.
+// Occupancy questions: asked of the worker once for each kernel and shape, then answered from memory, because
+// libraries ask before every launch.
 #include <algorithm>
 #include <cstring>
 
@@ -14,8 +14,8 @@ namespace tfusion::hook {
 
 namespace {
 
-CUresult blocks_per_multiprocessor(int* blocks, std::uint64_t handle, int block_size, std::size_t shared_bytes,
-                                   unsigned flags) {
+CUresult blocks_per_multiprocessor(int* blocks, std::uint64_t handle, int block_size,
+                                   std::size_t shared_bytes, unsigned flags) {
   if (blocks == nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
   KernelObject* kernel = kernels().find(handle);
@@ -39,9 +39,11 @@ CUresult blocks_per_multiprocessor(int* blocks, std::uint64_t handle, int block_
   return CUDA_SUCCESS;
 }
 
-// The block size with most threads resident, tried from the largest in steps of a warp; ties go to the larger block.
-CUresult best_block_size(int* min_grid, int* block_size, std::uint64_t handle, CUoccupancyB2DSize shared_of_block,
-                         std::size_t shared_bytes, int limit, unsigned flags) {
+// The block size with most threads resident, tried from the largest in steps of a warp; ties go to the larger
+// block.
+CUresult best_block_size(int* min_grid, int* block_size, std::uint64_t handle,
+                         CUoccupancyB2DSize shared_of_block, std::size_t shared_bytes, int limit,
+                         unsigned flags) {
   if (min_grid == nullptr || block_size == nullptr || limit < 0) return CUDA_ERROR_INVALID_VALUE;
   const KernelDescription* description = nullptr;
   if (CUresult r = describe_kernel(handle, &description); r != CUDA_SUCCESS) return r;
@@ -57,7 +59,8 @@ CUresult best_block_size(int* min_grid, int* block_size, std::uint64_t handle, C
     const int size = std::min(rounded, most);
     int blocks = 0;
     const std::size_t dynamic = shared_of_block != nullptr ? shared_of_block(size) : shared_bytes;
-    if (CUresult r = blocks_per_multiprocessor(&blocks, handle, size, dynamic, flags); r != CUDA_SUCCESS) return r;
+    if (CUresult r = blocks_per_multiprocessor(&blocks, handle, size, dynamic, flags); r != CUDA_SUCCESS)
+      return r;
     if (blocks * size > best_threads) {
       best_threads = blocks * size;
       best_blocks = blocks;
@@ -78,7 +81,8 @@ CUresult clusters(int* out, CUfunction function, const CUlaunchConfig* config, b
   wire::OccupancyClusters command{};
   command.kernel = number(function);
   command.grid[0] = config->gridDimX, command.grid[1] = config->gridDimY, command.grid[2] = config->gridDimZ;
-  command.block[0] = config->blockDimX, command.block[1] = config->blockDimY, command.block[2] = config->blockDimZ;
+  command.block[0] = config->blockDimX, command.block[1] = config->blockDimY,
+  command.block[2] = config->blockDimZ;
   command.shared_bytes = config->sharedMemBytes;
   command.attribute_count = attributes.count;
   command.potential = potential;
@@ -104,15 +108,16 @@ CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* numBlocks, CU
 }
 
 CUresult cuOccupancyMaxPotentialBlockSize(int* minGridSize, int* blockSize, CUfunction func,
-                                          CUoccupancyB2DSize blockSizeToDynamicSMemSize, size_t dynamicSMemSize,
-                                          int blockSizeLimit) {
+                                          CUoccupancyB2DSize blockSizeToDynamicSMemSize,
+                                          size_t dynamicSMemSize, int blockSizeLimit) {
   return best_block_size(minGridSize, blockSize, number(func), blockSizeToDynamicSMemSize, dynamicSMemSize,
                          blockSizeLimit, CU_OCCUPANCY_DEFAULT);
 }
 
 CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int* minGridSize, int* blockSize, CUfunction func,
                                                    CUoccupancyB2DSize blockSizeToDynamicSMemSize,
-                                                   size_t dynamicSMemSize, int blockSizeLimit, unsigned int flags) {
+                                                   size_t dynamicSMemSize, int blockSizeLimit,
+                                                   unsigned int flags) {
   return best_block_size(minGridSize, blockSize, number(func), blockSizeToDynamicSMemSize, dynamicSMemSize,
                          blockSizeLimit, flags);
 }

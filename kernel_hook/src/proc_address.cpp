@@ -9,7 +9,8 @@ namespace tfusion::hook::api {
 
 namespace {
 
-CUresult find(const char* symbol, void** pfn, int version, cuuint64_t flags, CUdriverProcAddressQueryResult* status) {
+CUresult find(const char* symbol, void** pfn, int version, cuuint64_t flags,
+              CUdriverProcAddressQueryResult* status) {
   if (symbol == nullptr || pfn == nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (flags > CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) return CUDA_ERROR_INVALID_VALUE;
   *pfn = nullptr;
@@ -25,7 +26,8 @@ CUresult find(const char* symbol, void** pfn, int version, cuuint64_t flags, CUd
   }
   for (; entry != end && std::strcmp(entry->name, symbol) == 0; ++entry) {
     if (version < entry->version) continue;
-    const bool per_thread = (flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) != 0 && entry->per_thread != nullptr;
+    const bool per_thread =
+        (flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) != 0 && entry->per_thread != nullptr;
     *pfn = reinterpret_cast<void*>(per_thread ? entry->per_thread : entry->function);
     if (status != nullptr) *status = CU_GET_PROC_ADDRESS_SUCCESS;
     return CUDA_SUCCESS;

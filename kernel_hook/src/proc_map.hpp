@@ -1,4 +1,5 @@
-// What cuGetProcAddress knows; the entries are generated (proc_map.cpp), sorted by name, newest version first.
+// What cuGetProcAddress knows; the entries are generated (proc_map.cpp), sorted by name, newest version
+// first.
 #pragma once
 
 namespace tfusion::hook {

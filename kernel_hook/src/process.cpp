@@ -28,8 +28,8 @@ constinit char loss_text[640] = {};
 constinit std::atomic<bool> error_told{false};
 
 void in_forked_child() {
-  // Only this thread exists here; others' locks may be held for ever. The child must neither send on the ring nor
-  // keep the connection open, or the parent's death would go unseen.
+  // Only this thread exists here; others' locks may be held for ever. The child must neither send on the ring
+  // nor keep the connection open, or the parent's death would go unseen.
   const ProcessState before = process_state.load(std::memory_order_relaxed);
   if (before == ProcessState::fresh) return;
   process_state.store(ProcessState::forked, std::memory_order_relaxed);
@@ -62,7 +62,8 @@ void start_watcher() {
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   pthread_t thread;
-  if (pthread_create(&thread, &attributes, watch_connection, nullptr) == 0) pthread_setname_np(thread, "tfusion-watch");
+  if (pthread_create(&thread, &attributes, watch_connection, nullptr) == 0)
+    pthread_setname_np(thread, "tfusion-watch");
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_attr_destroy(&attributes);
 }
@@ -106,18 +107,22 @@ CUresult initialise() {
 void session_lost() {
   if (loss_told.exchange(true)) return;
   const protocol::WorkerStatus& status = shared.control().status;
-  if (status.state.load(std::memory_order_acquire) == static_cast<std::uint32_t>(protocol::SessionState::ended)) {
+  if (status.state.load(std::memory_order_acquire) ==
+      static_cast<std::uint32_t>(protocol::SessionState::ended)) {
     std::snprintf(loss_text, sizeof loss_text, "%.511s", status.reason);
   } else {
-    std::snprintf(loss_text, sizeof loss_text,
-                  "The GPU worker of this process is gone (it was killed or crashed), and the data that was on the "
-                  "GPU with it. Restart the kernel to get a new one.");
+    std::snprintf(
+        loss_text, sizeof loss_text,
+        "The GPU worker of this process is gone (it was killed or crashed), and the data that was on the "
+        "GPU with it. Restart the kernel to get a new one.");
   }
   ProcessState expected = ProcessState::ready;
   process_state.compare_exchange_strong(expected, ProcessState::lost);
 }
 
-const char* loss_sentence() { return process_state.load() == ProcessState::lost ? loss_text : nullptr; }
+const char* loss_sentence() {
+  return process_state.load() == ProcessState::lost ? loss_text : nullptr;
+}
 
 CUresult enter_slowly(bool with_errors) {
   ProcessState state = process_state.load(std::memory_order_acquire);

@@ -1,7 +1,7 @@
 // The state of this process towards the driver: not initialised, ready, forked, ending, or its session lost.
 //
-// enter() is the first thing that every exported function does; when all is well it costs three loads. Nothing here
-// has a destructor: CUDA libraries call into the driver from their own static destructors.
+// enter() is the first thing that every exported function does; when all is well it costs three loads.
+// Nothing here has a destructor: CUDA libraries call into the driver from their own static destructors.
 #pragma once
 
 #include <cuda.h>
@@ -47,7 +47,8 @@ inline CUresult enter() {
 
 // For the calls that work in spite of a sticky error: resetting the context.
 inline CUresult enter_despite_errors() {
-  return process_state.load(std::memory_order_acquire) == ProcessState::ready ? CUDA_SUCCESS : enter_slowly(false);
+  return process_state.load(std::memory_order_acquire) == ProcessState::ready ? CUDA_SUCCESS
+                                                                              : enter_slowly(false);
 }
 
 }  // namespace tfusion::hook

@@ -71,10 +71,16 @@ CUresult describe(CUstream stream, StreamObject* out) {
 
 }  // namespace
 
-PerThreadDefaultStream::PerThreadDefaultStream() : before_(per_thread_default) { per_thread_default = true; }
-PerThreadDefaultStream::~PerThreadDefaultStream() { per_thread_default = before_; }
+PerThreadDefaultStream::PerThreadDefaultStream() : before_(per_thread_default) {
+  per_thread_default = true;
+}
+PerThreadDefaultStream::~PerThreadDefaultStream() {
+  per_thread_default = before_;
+}
 
-void forget_thread_streams() { reset_epoch.fetch_add(1); }
+void forget_thread_streams() {
+  reset_epoch.fetch_add(1);
+}
 
 CUresult stream_on_wire(CUstream stream, std::uint64_t* wire) {
   switch (number(stream)) {
@@ -182,13 +188,13 @@ CUresult cuStreamGetCaptureInfo(CUstream hStream, CUstreamCaptureStatus* capture
   return api::cuStreamIsCapturing(hStream, captureStatus_out);
 }
 
-CUresult cuStreamGetCaptureInfo_v2(CUstream hStream, CUstreamCaptureStatus* captureStatus_out, cuuint64_t*, CUgraph*,
-                                   const CUgraphNode**, size_t*) {
+CUresult cuStreamGetCaptureInfo_v2(CUstream hStream, CUstreamCaptureStatus* captureStatus_out, cuuint64_t*,
+                                   CUgraph*, const CUgraphNode**, size_t*) {
   return api::cuStreamIsCapturing(hStream, captureStatus_out);
 }
 
-CUresult cuStreamGetCaptureInfo_v3(CUstream hStream, CUstreamCaptureStatus* captureStatus_out, cuuint64_t*, CUgraph*,
-                                   const CUgraphNode**, const CUgraphEdgeData**, size_t*) {
+CUresult cuStreamGetCaptureInfo_v3(CUstream hStream, CUstreamCaptureStatus* captureStatus_out, cuuint64_t*,
+                                   CUgraph*, const CUgraphNode**, const CUgraphEdgeData**, size_t*) {
   return api::cuStreamIsCapturing(hStream, captureStatus_out);
 }
 

@@ -33,11 +33,12 @@ CUresult encode(wire::TensorMapEncode& command, const Tail& tail, CUtensorMap* o
 
 }  // namespace
 
-CUresult cuTensorMapEncodeTiled(CUtensorMap* tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank,
-                                void* globalAddress, const cuuint64_t* globalDim, const cuuint64_t* globalStrides,
-                                const cuuint32_t* boxDim, const cuuint32_t* elementStrides,
-                                CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
-                                CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill) {
+CUresult cuTensorMapEncodeTiled(CUtensorMap* tensorMap, CUtensorMapDataType tensorDataType,
+                                cuuint32_t tensorRank, void* globalAddress, const cuuint64_t* globalDim,
+                                const cuuint64_t* globalStrides, const cuuint32_t* boxDim,
+                                const cuuint32_t* elementStrides, CUtensorMapInterleave interleave,
+                                CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion,
+                                CUtensorMapFloatOOBfill oobFill) {
   if (tensorMap == nullptr || globalDim == nullptr || boxDim == nullptr || elementStrides == nullptr) {
     return CUDA_ERROR_INVALID_VALUE;
   }
@@ -61,15 +62,15 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap* tensorMap, CUtensorMapDataType tens
   return encode(command, tail, tensorMap);
 }
 
-CUresult cuTensorMapEncodeIm2col(CUtensorMap* tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank,
-                                 void* globalAddress, const cuuint64_t* globalDim, const cuuint64_t* globalStrides,
-                                 const int* pixelBoxLowerCorner, const int* pixelBoxUpperCorner,
-                                 cuuint32_t channelsPerPixel, cuuint32_t pixelsPerColumn,
-                                 const cuuint32_t* elementStrides, CUtensorMapInterleave interleave,
-                                 CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion,
-                                 CUtensorMapFloatOOBfill oobFill) {
-  if (tensorMap == nullptr || globalDim == nullptr || globalStrides == nullptr || pixelBoxLowerCorner == nullptr ||
-      pixelBoxUpperCorner == nullptr || elementStrides == nullptr) {
+CUresult cuTensorMapEncodeIm2col(CUtensorMap* tensorMap, CUtensorMapDataType tensorDataType,
+                                 cuuint32_t tensorRank, void* globalAddress, const cuuint64_t* globalDim,
+                                 const cuuint64_t* globalStrides, const int* pixelBoxLowerCorner,
+                                 const int* pixelBoxUpperCorner, cuuint32_t channelsPerPixel,
+                                 cuuint32_t pixelsPerColumn, const cuuint32_t* elementStrides,
+                                 CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
+                                 CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill) {
+  if (tensorMap == nullptr || globalDim == nullptr || globalStrides == nullptr ||
+      pixelBoxLowerCorner == nullptr || pixelBoxUpperCorner == nullptr || elementStrides == nullptr) {
     return CUDA_ERROR_INVALID_VALUE;
   }
   if (tensorRank < 3 || tensorRank > kMostDimensions) return CUDA_ERROR_INVALID_VALUE;

@@ -72,6 +72,17 @@ class Host:
             assert time.monotonic() < deadline, "the condition did not come"
             time.sleep(0.01)
 
+    def wait_exit(self, pid: int) -> None:
+        """Waits for the end of a process that need not be ours."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            assert select.select([pidfd], [], [], PATIENCE_S)[0]
+        finally:
+            os.close(pidfd)
+
     def used_mib(self) -> int:
         """Memory in use on the whole GPU, as NVML tells it, in MiB."""
         import pynvml
@@ -87,18 +98,6 @@ class Host:
         self.daemon.terminate()
         self.daemon.wait(PATIENCE_S)
         self.log.close()
-
-
-def wait_exit(pid: int) -> None:
-    """Waits for the end of a process that need not be ours."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        assert select.select([pidfd], [], [], PATIENCE_S)[0]
-    finally:
-        os.close(pidfd)
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-
-from tests.gpu.conftest import Host, wait_exit
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
@@ -25,7 +24,7 @@ def lines(result: subprocess.CompletedProcess[str]) -> dict[str, str]:
     return dict(line.split(" ", 1) for line in result.stdout.splitlines())
 
 
-def test_training_gives_the_same_losses_to_the_last_bit(host: Host) -> None:
+def test_training_gives_the_same_losses_to_the_last_bit(host: Any) -> None:
     native = host.native(sys.executable, DIGITS, "train")
     hooked = host.hooked("4GiB", sys.executable, DIGITS, "train")
     assert native.returncode == 0, native.stderr
@@ -34,7 +33,7 @@ def test_training_gives_the_same_losses_to_the_last_bit(host: Host) -> None:
     assert hooked.stdout == native.stdout
 
 
-def test_the_process_has_neither_driver_nor_device(host: Host) -> None:
+def test_the_process_has_neither_driver_nor_device(host: Any) -> None:
     seen = lines(host.hooked("4GiB", sys.executable, DIGITS, "inspect"))
     assert int(seen["total_memory"]) == 4 * GIB
     libraries = ast.literal_eval(seen["libcuda"])
@@ -43,7 +42,7 @@ def test_the_process_has_neither_driver_nor_device(host: Host) -> None:
     assert seen["device_nodes"] == "[]"
 
 
-def test_memory_ends_at_the_slices_limit(host: Host) -> None:
+def test_memory_ends_at_the_slices_limit(host: Any) -> None:
     seen = lines(host.hooked("4GiB", sys.executable, DIGITS, "fill"))
     assert 3840 <= int(seen["allocated_mib"]) <= 4096
     assert "out of memory" in seen["error"]
@@ -57,13 +56,13 @@ input()
 """
 
 
-def test_a_killed_program_frees_its_memory_within_a_second(host: Host) -> None:
+def test_a_killed_program_frees_its_memory_within_a_second(host: Any) -> None:
     program = host.start("4GiB", sys.executable, "-c", ALLOCATE)
     assert program.stdout is not None
     pid = int(program.stdout.readline().split()[0])
     before = host.used_mib()
     subprocess.run(["kill", "-9", str(pid)], check=True)
-    wait_exit(pid)
+    host.wait_exit(pid)
     killed = time.monotonic()
     host.until(lambda: host.used_mib() <= before - 2048)
     freed_after_s = time.monotonic() - killed
@@ -100,7 +99,7 @@ print("sum", y, flush=True)
 """
 
 
-def test_an_illegal_address_ends_its_own_session_alone(host: Host) -> None:
+def test_an_illegal_address_ends_its_own_session_alone(host: Any) -> None:
     pytest.importorskip("cupy")
     neighbour = host.start("2GiB", sys.executable, "-c", NEIGHBOUR)
     assert neighbour.stdout is not None
@@ -115,7 +114,7 @@ def test_an_illegal_address_ends_its_own_session_alone(host: Host) -> None:
     assert neighbour.wait() == 0
 
 
-def test_the_daemon_forgets_what_ended(host: Host) -> None:
+def test_the_daemon_forgets_what_ended(host: Any) -> None:
     status = [sys.executable, "-m", "gpu_server.cli", "status", "--server", str(host.socket), "--json"]
 
     def slices() -> list[object]:

@@ -233,7 +233,7 @@ bool Lowering::lower_control(const ast::Instruction& in) {
     id.kind = OperandKind::immediate;
     const bool reduces = words[0] == "red";
     if (reduces) {
-      if (words.size() < 3) unsupported(in);
+      if (words.size() < 2) unsupported(in);
       barrier.reduction = words[1] == "popc"  ? Barrier::Reduction::popc
                           : words[1] == "and" ? Barrier::Reduction::all
                           : words[1] == "or"  ? Barrier::Reduction::any

@@ -31,6 +31,25 @@ def test_a_program_finds_the_hook_in_every_way() -> None:
     }
 
 
+def test_nvml_learns_what_the_slice_is_and_nothing_of_an_outer_slice() -> None:
+    outer = {"TFUSION_VRAM_BYTES": "1", "TFUSION_GPU_NAME": "Other", "TFUSION_DRIVER_VERSION": "570.1"}
+    environment = kernel_hook.launch_environment(
+        outer,
+        session_socket="s",
+        slice_id="i",
+        token="t",
+        library=HOOK,
+        vram_bytes=4 << 30,
+        gpu_name="NVIDIA H200",
+    )
+    facts = {name: environment.get(name) for name in kernel_hook.NVML_VARIABLES}
+    assert facts == {
+        "TFUSION_VRAM_BYTES": "4294967296",
+        "TFUSION_GPU_NAME": "NVIDIA H200",
+        "TFUSION_DRIVER_VERSION": None,
+    }
+
+
 @pytest.mark.parametrize("preload", ["a.so b.so", "a.so:b.so", f"a.so:{HOOK} b.so"])
 def test_ours_is_first_once_and_others_stay(preload: str) -> None:
     environment = launch({"LD_PRELOAD": preload, "LD_LIBRARY_PATH": "/x:/opt/tfusion/lib::/y"})
