@@ -1,0 +1,98 @@
+"""A real jupyter_server, a process of its own, whose vGPU kernels get slices of the software GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpu_server.client import ControlClient
+from jupyter_tfusion.kernelspec import install_kernelspec
+
+
+class JupyterServer:
+    """A jupyter_server with the kernels python3-vgpu (256 MiB), large-vgpu (700 MiB) and lost-vgpu (no daemon)."""
+
+    def __init__(self, folder: Path, daemon: ControlClient, wait_until: Callable[..., Any]) -> None:
+        prefix = folder / "prefix"
+        install_kernelspec(prefix=str(prefix), server=str(daemon.socket), vram="256MiB")
+        install_kernelspec(prefix=str(prefix), server=str(daemon.socket), vram="700MiB", name="large-vgpu")
+        install_kernelspec(prefix=str(prefix), server=str(folder / "nobody.sock"), name="lost-vgpu")
+        environment = {
+            **os.environ,
+            "JUPYTER_PATH": str(prefix / "share" / "jupyter"),
+            "JUPYTER_NO_CONFIG": "1",
+        }
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
+            environment[name] = str(folder / name.lower())
+        self.root = folder / "root"
+        self.root.mkdir()
+        self.token = "integration-test"
+        log = folder / "log"
+        command = [
+            sys.executable,
+            "-m",
+            "jupyter_server",
+            "--no-browser",
+            "--allow-root",
+            "--ServerApp.port=0",
+        ]
+        command += [f"--ServerApp.root_dir={self.root}", f"--IdentityProvider.token={self.token}"]
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=output, cwd=folder, env=environment
+            )
+        runtime = Path(environment["JUPYTER_RUNTIME_DIR"])
+        info = wait_until(lambda: next(iter(runtime.glob("jpserver-*.json")), None), self.process, log)
+        self.url: str = wait_until(lambda: json.loads(info.read_text() or "{}").get("url"), self.process, log)
+
+    def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
+        """Status and decoded JSON of one REST request."""
+        request = urllib.request.Request(
+            f"{self.url}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"token {self.token}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as reply:
+                text = reply.read()
+                return reply.status, json.loads(text) if text else None
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+@pytest.fixture(scope="session")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, software_daemon: ControlClient, wait_until: Callable[..., Any]
+) -> Iterator[JupyterServer]:
+    jupyter = JupyterServer(tmp_path_factory.mktemp("jupyter"), software_daemon, wait_until)
+    yield jupyter
+    jupyter.stop()
+    assert software_daemon.list_slices() == [], "a Jupyter server that ends closes the slices of its kernels"
+
+
+@pytest.fixture
+def kernels(server: JupyterServer) -> Iterator[JupyterServer]:
+    """The server; kernels and sessions that a test started are gone when the next begins."""
+    yield server
+    for session in server.request("GET", "api/sessions")[1]:
+        server.request("DELETE", f"api/sessions/{session['id']}")
+    for kernel in server.request("GET", "api/kernels")[1]:
+        server.request("DELETE", f"api/kernels/{kernel['id']}")

@@ -1,0 +1,83 @@
+"""What `pip install` puts on a machine: the compiled parts, the generated code and the entry points, and no sources."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from importlib.metadata import distribution, entry_points
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def files() -> list[PurePosixPath]:
+    return [PurePosixPath(str(file)) for file in distribution("jupyter-tfusion").files or []]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "kernel_hook/lib/libcuda.so.1",
+        "gpu_server/software/lib/libcuda.so.1",
+        "gpu_server/proto/control_pb2.py",
+        "gpu_server/proto/control_pb2_grpc.py",
+        "jupyter_tfusion/provisioner.py",
+        "jupyter_tfusion/kernel_resources/logo-svg.svg",
+    ],
+)
+def test_the_package_holds(files: list[PurePosixPath], path: str) -> None:
+    assert PurePosixPath(path) in files
+
+
+def test_the_package_holds_the_replay_core(files: list[PurePosixPath]) -> None:
+    assert [file for file in files if file.match("gpu_server/_replay*.so")]
+
+
+def test_the_package_holds_no_sources_of_what_is_compiled(files: list[PurePosixPath]) -> None:
+    assert [file for file in files if file.suffix in (".cpp", ".hpp", ".h", ".proto", ".a", ".cmake")] == []
+    assert [file for file in files if file.name == "CMakeLists.txt"] == []
+
+
+def test_the_packages_that_are_tested_are_the_installed_ones(files: list[PurePosixPath]) -> None:
+    """A test run that imported the source tree would miss everything that is compiled or generated."""
+    import gpu_server
+    import jupyter_tfusion
+    import kernel_hook
+
+    root = Path(str(distribution("jupyter-tfusion").locate_file(""))).resolve()
+    for package in (gpu_server, jupyter_tfusion, kernel_hook):
+        assert Path(package.__file__ or "").resolve().is_relative_to(root)
+
+
+@pytest.mark.parametrize("library", ["kernel_hook/lib/libcuda.so.1", "gpu_server/software/lib/libcuda.so.1"])
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="needs readelf of binutils")
+def test_the_libraries_are_named_as_the_driver_is_and_need_only_the_c_library(library: str) -> None:
+    path = Path(str(distribution("jupyter-tfusion").locate_file(library)))
+    dynamic = subprocess.run(["readelf", "-d", str(path)], capture_output=True, text=True, check=True).stdout
+    assert "Library soname: [libcuda.so.1]" in dynamic
+    needed = {line.split("[")[1].rstrip("]") for line in dynamic.splitlines() if "(NEEDED)" in line}
+    allowed = {
+        "libc.so.6",
+        "libm.so.6",
+        "libdl.so.2",
+        "libpthread.so.0",
+        "librt.so.1",
+        "ld-linux-x86-64.so.2",
+    }
+    assert needed <= allowed, "a learner's machine need not have what the build machine has"
+
+
+def test_jupyter_finds_the_provisioner() -> None:
+    (entry,) = entry_points(group="jupyter_client.kernel_provisioners", name="tfusion-provisioner")
+    from jupyter_tfusion.provisioner import TFusionProvisioner
+
+    assert entry.load() is TFusionProvisioner
+
+
+def test_the_program_tfusion_knows_the_kernelspec_command() -> None:
+    tfusion = Path(sys.executable).with_name("tfusion")
+    done = subprocess.run([str(tfusion), "kernelspec", "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "install" in done.stdout
