@@ -1,0 +1,115 @@
+# What one does with a checkout: each target prepares what it needs by itself, in .venv.
+#
+#   make demo       three learners at once on one GPU (the software GPU where there is none)
+#   make test       unit and integration tests, on the software GPU
+#   make test-gpu   the tests that need an NVIDIA GPU
+#   make lint       formatters, type checker, clang-tidy; changes nothing
+#   make format     what lint would have formatted
+#   make bench      the benchmarks (see benchmarks/)
+#   make clean      removes .venv, build/ and caches
+#
+# Needs: Linux, Python 3.10 or newer with venv, gcc and g++ 11 or newer, make. CMake, Ninja, clang-format, clang-tidy
+# and everything else come as wheels. Options: PYTHON=python3.12 VENV=/some/folder TESTS="tests/unit -k slice"
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+TESTS ?= tests/unit tests/integration
+ROOT := $(CURDIR)
+BIN := $(abspath $(VENV))/bin
+STAMPS := $(abspath $(VENV))/.stamps
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Programs run from here: in the root, Python would import the packages of the tree, which lack what CMake builds.
+RUN_DIR := $(ROOT)/build/run
+CXX_DIRS := $(wildcard kernel_hook gpu_server tests benchmarks)
+CXX_FILES = $(shell find $(CXX_DIRS) \( -name '*.cpp' -o -name '*.hpp' -o -name '*.h' \) -not -path '*/.*')
+# What the installed package is made of.
+SOURCES := $(shell find jupyter_tfusion gpu_server kernel_hook cmake -type f \
+	-not -name '*.pyc' -not -name '*_pb2*' -not -name '.*') \
+	CMakeLists.txt $(wildcard README.md LICENSE)
+
+export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+export PIP_NO_INPUT := 1
+# A developer's build takes warnings for errors; a user's `pip install` does not.
+export TFUSION_WERROR ?= ON
+# A run must not depend on what the surrounding shell is configured for.
+unexport PYTHONPATH PYTHONHOME LD_PRELOAD TFUSION_SERVER
+
+.PHONY: help install demo test test-gpu lint lint-python lint-cpp format bench clean
+help:
+	@sed -n '3,10s/^# \{0,3\}//p' Makefile
+
+$(STAMPS)/venv:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "There is no $(PYTHON). Install Python 3.10 or newer, or name it: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "jupyter-tfusion needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments: its venv or ensurepip module is missing. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@command -v g++ >/dev/null || { \
+	  echo "There is no C++ compiler (g++). On Debian and Ubuntu: apt-get install build-essential" >&2; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || { \
+	  echo "The headers of $(PYTHON) (Python.h) are missing. On Debian and Ubuntu: apt-get install python3-dev" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# --group is new in pip 25.1
+	@$(PIP) install --quiet --upgrade 'pip>=25.1'
+	@mkdir -p $(STAMPS) && touch $@
+
+# A change of pyproject.toml that leaves a group as it is costs pip a few seconds to see so.
+$(STAMPS)/build: pyproject.toml $(STAMPS)/venv
+	@$(PIP) install --quiet --group build && touch $@
+
+$(STAMPS)/lint: pyproject.toml $(STAMPS)/venv
+	@$(PIP) install --quiet --group lint && touch $@
+
+# Without isolation, so that CMake keeps its build folder (build/<tag>) and compiles only what changed.
+$(STAMPS)/package: $(SOURCES) pyproject.toml $(STAMPS)/build
+	@echo "Building and installing the package into $(VENV)"
+	@PATH="$(BIN):$$PATH" $(PIP) install --quiet --no-build-isolation '.[demo]' && touch $@
+
+$(STAMPS)/test: pyproject.toml $(STAMPS)/venv
+	@$(PIP) install --quiet --group test && touch $@
+
+$(RUN_DIR):
+	@mkdir -p $@
+
+install: $(STAMPS)/package
+
+demo: $(STAMPS)/package | $(RUN_DIR)
+	@cd $(RUN_DIR) && $(BIN)/python $(ROOT)/examples/demo.py
+
+PYTEST = cd $(RUN_DIR) && $(BIN)/python -m pytest -c $(ROOT)/pyproject.toml --rootdir=$(ROOT)
+test: $(STAMPS)/package $(STAMPS)/test | $(RUN_DIR)
+	@$(PYTEST) -n $(JOBS) --dist=loadgroup -m 'not gpu' $(addprefix $(ROOT)/,$(TESTS))
+
+test-gpu: $(STAMPS)/package $(STAMPS)/test | $(RUN_DIR)
+	@$(PYTEST) -m gpu $(ROOT)/tests
+
+lint: lint-python lint-cpp
+
+lint-python: $(STAMPS)/lint $(STAMPS)/build $(STAMPS)/package
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/python gpu_server/proto/generate.py
+	@$(BIN)/mypy
+
+lint-cpp: $(STAMPS)/lint $(STAMPS)/package
+	@$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
+	@echo "clang-tidy"
+	@commands=$$(ls -t build/*/compile_commands.json | head -1); \
+	sed -n 's/^ *"file": "\(.*\)",\{0,1\}$$/\1/p' $$commands | grep -v '/build/' | sort -u | \
+	  xargs -r -P $(JOBS) -n 1 $(BIN)/clang-tidy --quiet -p $$(dirname $$commands)
+
+format: $(STAMPS)/lint
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format . ; $(BIN)/clang-format -i $(CXX_FILES)
+
+bench: $(STAMPS)/package | $(RUN_DIR)
+	@cd $(RUN_DIR) && $(BIN)/python $(ROOT)/benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
