@@ -61,7 +61,8 @@ class Learner:
     calls: int = 0
     wall_s: float = 0.0
     problem: str = ""
-    outputs: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
+    log: Path | None = None
 
 
 @contextmanager
@@ -125,7 +126,7 @@ async def run_labs(socket: Path, folder: Path) -> list[Learner]:
     ]
     try:
         # All kernels first: the slices shall be open at once.
-        await asyncio.gather(*(learner.manager.start_kernel(cwd=str(folder)) for learner in learners))
+        await asyncio.gather(*(start_kernel(learner, folder) for learner in learners))
         daemon = await asyncio.to_thread(control.connect, socket)
         slices = {row.kernel_id: row for row in await asyncio.to_thread(daemon.list_slices)}
         if len({row.gpu_uuid for row in slices.values()}) != 1 or len(slices) != len(learners):
@@ -142,6 +143,13 @@ async def run_labs(socket: Path, folder: Path) -> list[Learner]:
     return learners
 
 
+async def start_kernel(learner: Learner, folder: Path) -> None:
+    """Starts the learner's kernel; what its process says on stderr is kept for the case that something goes wrong."""
+    learner.log = folder / f"kernel-{learner.name}.log"
+    with learner.log.open("wb") as log:
+        await learner.manager.start_kernel(cwd=str(folder), stdout=log, stderr=log)
+
+
 async def run_lab(learner: Learner, daemon: control.ControlClient) -> None:
     """Runs one learner's notebook and notes the time, what the slice held at the end, and what went wrong."""
     notebook = nbformat.read(learner.notebook, as_version=4)
@@ -154,7 +162,7 @@ async def run_lab(learner: Learner, daemon: control.ControlClient) -> None:
             learner.problem = f"the last cell printed {verdict!r}"
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         learner.problem = str(error).strip().splitlines()[-1]
-        learner.outputs = [str(error)]
+        learner.details = [str(error), learner.log.read_text(errors="replace") if learner.log else ""]
     finally:
         learner.wall_s = time.monotonic() - begin
         if client.kc is not None:
@@ -221,7 +229,7 @@ def demo() -> None:
     print_table([header, *rows])
     if failed := [learner for learner in learners if learner.problem]:
         for learner in failed:
-            print("\n".join(learner.outputs), file=sys.stderr)
+            print("\n".join([f"{learner.name}:", *learner.details]), file=sys.stderr)
         raise DemoError(f"{len(failed)} of {len(learners)} notebooks did not check out.")
     print(f"\nAll {len(learners)} notebooks ran at the same time on one GPU and agree with NumPy.")
 

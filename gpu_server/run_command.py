@@ -110,6 +110,7 @@ def run_under_slice(command: Sequence[str], server: Path | None, vram_bytes: int
                     vram_bytes=lease.opened.vram_bytes,
                     gpu_name=lease.opened.gpu.name,
                     driver_version=lease.opened.gpu.driver_version,
+                    software=lease.opened.gpu.software,
                 )
                 status = _run(program, command, environment, before)
     finally:

@@ -104,6 +104,7 @@ class TFusionProvisioner(LocalProvisioner):
                     vram_bytes=opened.vram_bytes,
                     gpu_name=opened.gpu.name,
                     driver_version=opened.gpu.driver_version,
+                    software=opened.gpu.software,
                 )
         except BaseException:
             await self._roll_back()

@@ -46,12 +46,15 @@ def launch_environment(
     vram_bytes: int = 0,
     gpu_name: str = "",
     driver_version: str = "",
+    software: bool = False,
 ) -> dict[str, str]:
     """The environment in which a program, started with ``base`` otherwise, runs under a slice.
 
     ``library`` is library_path(); ``session_socket``, ``slice_id`` and ``token`` are what opening the slice returned.
     ``vram_bytes`` (the slice's limit), ``gpu_name`` and ``driver_version`` are what NVML says in processes that have
     no session yet; what is left out (0, "") it calls not supported.
+    ``software`` says that the GPU is the software GPU, which runs PTX only: CuPy then compiles to PTX and leaves its
+    precompiled accelerators alone, unless ``base`` says otherwise.
     A program finds the hook in whichever way it looks for the driver: preloaded under the driver's SONAME, first in
     the loader's path (for libnvidia-ml.so.1, which lies beside it), and by the variables of Triton and Numba.
     Pure: neither reads nor changes anything. Raises ValueError if the library's path cannot stand in LD_PRELOAD.
@@ -78,6 +81,9 @@ def launch_environment(
     environment["LD_LIBRARY_PATH"] = ":".join([folder, *(entry for entry in searched if entry != folder)])
     environment["TRITON_LIBCUDA_PATH"] = folder
     environment["NUMBA_CUDA_DRIVER"] = hook
+    if software:
+        environment.setdefault("CUPY_COMPILE_WITH_PTX", "1")
+        environment.setdefault("CUPY_ACCELERATORS", "")
     # Ordinals and UUIDs in CUDA_VISIBLE_DEVICES are the host's; under a slice there is one device. Only the wish for
     # none keeps its meaning.
     if base.get("CUDA_VISIBLE_DEVICES", "").strip() not in ("", "-1"):

@@ -21,6 +21,13 @@ bool down_chunk(std::uint32_t chunk, std::uint32_t bytes) {
   return chunk >= kUpChunks && chunk < kChunks && bytes > 0 && bytes <= kChunkBytes;
 }
 
+// (height - 1) * pitch + width; 0 for what cannot be, or is larger than any memory.
+std::uint64_t extent_2d(std::uint64_t width, std::uint64_t height, std::uint64_t pitch) {
+  if (width == 0 || height == 0 || pitch < width) return 0;
+  if (pitch > kDeviceArenaBytes || height > kDeviceArenaBytes / pitch) return 0;
+  return (height - 1) * pitch + width;
+}
+
 }  // namespace
 
 void replay(Session& session, const wire::CopyInline& command, std::span<const std::byte> tail) {
@@ -99,13 +106,8 @@ void replay(Session& session, const wire::CopyBetween& command) {
 void replay(Session& session, const wire::Copy2DBetween& command) {
   CUstream stream = nullptr;
   if (!session.resolve(command.header, command.stream, &stream)) return;
-  // (height - 1) * pitch + width, without overflow.
-  auto extent = [&](std::uint64_t pitch) -> std::uint64_t {
-    if (command.width == 0 || command.height == 0 || pitch < command.width) return 0;
-    if (pitch > kDeviceArenaBytes || command.height > kDeviceArenaBytes / pitch) return 0;
-    return (command.height - 1) * pitch + command.width;
-  };
-  const std::uint64_t to = extent(command.destination_pitch), from = extent(command.source_pitch);
+  const std::uint64_t to = extent_2d(command.width, command.height, command.destination_pitch);
+  const std::uint64_t from = extent_2d(command.width, command.height, command.source_pitch);
   if (to == 0 || from == 0 || !session.may_copy(command.destination, to) ||
       !session.may_copy(command.source, from)) {
     return session.note(command.header, CUDA_ERROR_INVALID_VALUE);
@@ -119,6 +121,39 @@ void replay(Session& session, const wire::Copy2DBetween& command) {
   copy.WidthInBytes = command.width;
   copy.Height = command.height;
   session.note(command.header, session.driver().cuMemcpy2DAsync_v2(&copy, stream));
+}
+
+void replay(Session& session, const wire::Memset& command) {
+  CUstream stream = nullptr;
+  if (!session.resolve(command.header, command.stream, &stream)) return;
+  const std::uint64_t element = command.element_bytes;
+  if (element != 1 && element != 2 && element != 4)
+    return session.protocol_error("Memset's elements have no size that exists");
+  const bool flat = command.height == 1;
+  const bool sane = command.width > 0 && command.height > 0 && command.width <= kDeviceArenaBytes / element;
+  const std::uint64_t row = sane ? command.width * element : 0;
+  const std::uint64_t bytes = !sane ? 0 : flat ? row : extent_2d(row, command.height, command.pitch);
+  if (bytes == 0 || !session.may_copy(command.destination, bytes)) {
+    return session.note(command.header, CUDA_ERROR_INVALID_VALUE);
+  }
+  const DriverFunctions& driver = session.driver();
+  const CUdeviceptr to = command.destination;
+  const auto byte = static_cast<unsigned char>(command.value);
+  const auto half = static_cast<unsigned short>(command.value);
+  CUresult result = CUDA_SUCCESS;
+  if (flat) {
+    result = element == 1   ? driver.cuMemsetD8Async(to, byte, command.width, stream)
+             : element == 2 ? driver.cuMemsetD16Async(to, half, command.width, stream)
+                            : driver.cuMemsetD32Async(to, command.value, command.width, stream);
+  } else {
+    result = element == 1
+                 ? driver.cuMemsetD2D8Async(to, command.pitch, byte, command.width, command.height, stream)
+             : element == 2
+                 ? driver.cuMemsetD2D16Async(to, command.pitch, half, command.width, command.height, stream)
+                 : driver.cuMemsetD2D32Async(to, command.pitch, command.value, command.width, command.height,
+                                             stream);
+  }
+  session.note(command.header, result);
 }
 
 }  // namespace tfusion::replay

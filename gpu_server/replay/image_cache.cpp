@@ -14,7 +14,7 @@ Image::~Image() {
   munmap(memory_, mapped_);
 }
 
-ImageCache::~ImageCache() {
+void ImageCache::abandon() {
   while (!uploads_.empty()) drop(uploads_.begin());
 }
 
@@ -63,7 +63,7 @@ ImageCache::Stored ImageCache::store(const protocol::Digest& digest, std::uint64
   auto upload = uploads_.find(digest);
   if (offset == 0) {  // begun anew: an earlier attempt was given up
     if (upload != uploads_.end()) drop(upload);
-    if (uploads_.size() >= kMaxUploads || written_ + kFileBytes > kMaxSessionBytes) return Stored::refused;
+    if (uploads_.size() >= kMaxUploads || kFileBytes > most_bytes_ - written_) return Stored::refused;
     written_ += kFileBytes;
     Upload fresh;
     fresh.total = total;
@@ -75,7 +75,7 @@ ImageCache::Stored ImageCache::store(const protocol::Digest& digest, std::uint64
   if (upload == uploads_.end()) return Stored::refused;
   Upload& u = upload->second;
   if (total != u.total || offset != u.have || piece.size() > total - u.have ||
-      piece.size() > kMaxSessionBytes - written_) {
+      piece.size() > most_bytes_ - written_) {
     drop(upload);
     return Stored::refused;
   }

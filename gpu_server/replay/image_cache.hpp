@@ -42,11 +42,15 @@ class ImageCache {
       64 * 1024;  // what a file costs besides its bytes, in that reckoning
 
   // Precondition: `folder` exists and is the worker's own user's alone.
-  explicit ImageCache(std::string folder) : folder_(std::move(folder)) {}
-  ~ImageCache();
+  explicit ImageCache(std::string folder, std::uint64_t most_bytes = kMaxSessionBytes)
+      : folder_(std::move(folder)), most_bytes_(most_bytes) {}
+  ~ImageCache() { abandon(); }
 
   // nullptr if the cache does not hold it.
   std::shared_ptr<const Image> find(const protocol::Digest& digest, std::uint64_t bytes) const;
+
+  // Gives up what was begun and not finished, and removes it from the disk.
+  void abandon();
 
   enum class Stored { more, complete, refused };
   // Takes the next piece of an image of `total` bytes; pieces come in order. Refused: out of order, too
@@ -66,7 +70,8 @@ class ImageCache {
 
   std::string folder_;
   std::map<protocol::Digest, Upload> uploads_;
-  std::uint64_t written_ = 0;
+  std::uint64_t most_bytes_;
+  std::uint64_t written_ = 0;  // at most most_bytes_
 };
 
 }  // namespace tfusion::replay

@@ -7,15 +7,10 @@ namespace tfusion::replay {
 
 bool JitOptions::read(std::span<const std::byte> pairs, std::uint32_t count, Logs wanted) {
   if (count > kMost || pairs.size() != std::size_t{count} * 16) return false;
-  bool logs = false;
   for (std::uint32_t i = 0; i < count; ++i) {
     std::uint64_t pair[2];
     std::memcpy(pair, pairs.data() + std::size_t{i} * 16, sizeof pair);
     switch (pair[0]) {
-      case CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES:
-      case CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES:
-        logs = wanted == Logs::kept;
-        break;
       case CU_JIT_MAX_REGISTERS:
       case CU_JIT_OPTIMIZATION_LEVEL:
       case CU_JIT_TARGET_FROM_CUCONTEXT:
@@ -34,7 +29,8 @@ bool JitOptions::read(std::span<const std::byte> pairs, std::uint32_t count, Log
         break;
     }
   }
-  if (logs) {
+  // Kept whether the program asked or not: the client shows the reason of a failure to who did not.
+  if (wanted == Logs::kept) {
     info_.assign(kLogBytes, '\0');
     error_.assign(kLogBytes, '\0');
     const std::pair<CUjit_option, void*> log_options[] = {

@@ -156,6 +156,7 @@ CUresult Session::reset() {
   modules.clear();
   events.clear();
   streams.clear();
+  ended_streams_.clear();
   // Addresses and physical memory are not the context's: they outlive its reset.
   while (!mappings_.empty()) decommit(mappings_.begin()->first);
   while (!host_ranges_.empty()) decommit_host(host_ranges_.begin()->first);

@@ -22,7 +22,9 @@ class ObjectTable {
   bool vacant(std::uint64_t handle) const {
     const protocol::Handle h = protocol::unpack(handle);
     // A client numbers its objects densely; a number far beyond them would only cost memory.
-    if (h.kind != kind_ || h.index > slots_.size() + kMaxSkip) return false;
+    if (h.kind != kind_) return false;
+    if (h.index >= most_) return true;  // as vacant as can be; has_room says no
+    if (h.index > slots_.size() + kMaxSkip) return false;
     return h.index >= slots_.size() || !slots_[h.index].alive;
   }
 

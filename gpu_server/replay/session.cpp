@@ -202,10 +202,11 @@ void Session::protocol_error(const std::string& sentence) {
 
 // Tells the client and wakes everyone who waits there.
 void Session::finish(const Ending& ending) {
-  pending_.abandon(CUDA_ERROR_DEVICE_UNAVAILABLE);
   Control& control = shared().control();
   std::strncpy(control.status.reason, ending.detail.c_str(), sizeof control.status.reason - 1);
   control.status.state.store(static_cast<std::uint32_t>(SessionState::ended), std::memory_order_seq_cst);
+  pending_.abandon(CUDA_ERROR_DEVICE_UNAVAILABLE);  // only now: who is told of it finds the reason
+  images_.abandon();                                // here, as the worker leaves without destructors
   for (std::uint32_t i = 0; i < kReplySlots; ++i) {
     ReplySlot& slot = shared().slot(i);
     slot.result = CUDA_ERROR_DEVICE_UNAVAILABLE;
@@ -384,9 +385,28 @@ void Session::created(std::uint64_t handle, CUevent event, CUresult result) {
   if (result == CUDA_SUCCESS) events.put(handle, event);
 }
 
+void Session::end_stream(CUstream stream) {
+  release_ended_streams();
+  if (ended_streams_.size() < kMostEndedStreams && driver().cuStreamQuery(stream) == CUDA_ERROR_NOT_READY) {
+    ended_streams_.push_back(stream);
+  } else {
+    driver().cuStreamDestroy_v2(stream);
+  }
+}
+
+void Session::release_ended_streams() {
+  std::erase_if(ended_streams_, [&](CUstream stream) {
+    if (driver().cuStreamQuery(stream) == CUDA_ERROR_NOT_READY) return false;
+    driver().cuStreamDestroy_v2(stream);
+    return true;
+  });
+}
+
 std::vector<CUstream> Session::all_streams() {
+  release_ended_streams();
   std::vector<CUstream> all{CU_STREAM_LEGACY};
   streams.for_each([&](CUstream stream) { all.push_back(stream); });
+  all.insert(all.end(), ended_streams_.begin(), ended_streams_.end());
   return all;
 }
 

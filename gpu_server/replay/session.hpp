@@ -124,7 +124,11 @@ class Session {
   bool committed(std::uint64_t address, std::uint64_t bytes) const;  // memory everywhere in it
   bool committed_host(std::uint64_t offset, std::uint64_t bytes) const;
 
+  // Those whose work a wait for the whole context waits for: the client's, and those it destroyed with work
+  // in them.
   std::vector<CUstream> all_streams();
+  // The client destroyed it: its work runs on, and only then the driver's stream ends.
+  void end_stream(CUstream stream);
   CUresult reset();  // cuDevicePrimaryCtxReset
   void unload(Module& module);
 
@@ -144,6 +148,7 @@ class Session {
   bool take_reply_slot(const Command& command);
   void refuse(const wire::CommandHeader& header, CUresult result);
   void idle_wait();
+  void release_ended_streams();
   void publish_use();
   void finish(const Ending& ending);
   void complete(const wire::CommandHeader& header, std::int32_t result, std::uint32_t payload_bytes);
@@ -159,6 +164,8 @@ class Session {
   // What pending work may name is bounded by these: a slot or chunk that waits cannot be named once more.
   std::bitset<protocol::kReplySlots> slot_waits_;
   std::bitset<protocol::kUpChunks> chunk_held_;
+  static constexpr std::size_t kMostEndedStreams = 1024;
+  std::vector<CUstream> ended_streams_;
   std::uint32_t deferred_error_ = 0;  // CUresult of an asynchronous command, told by the next reply
   std::uint32_t sticky_error_ = 0;
   std::optional<Ending> ending_;  // the replay thread's own

@@ -18,7 +18,7 @@ void replay(Session& session, const wire::StreamDestroy& command) {
   if (command.stream == 1) return session.protocol_error("StreamDestroy names the default stream");
   if (!session.resolve(command.header, command.stream, &stream)) return;
   session.streams.take(command.stream);
-  session.note(command.header, session.driver().cuStreamDestroy_v2(stream));
+  session.end_stream(stream);
 }
 
 void replay(Session& session, const wire::EventDestroy& command) {

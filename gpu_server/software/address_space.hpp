@@ -1,9 +1,9 @@
 // Which device addresses the software GPU's kernels may touch.
 //
-// Device addresses are host addresses of this process: memory that a session maps lies where its device address
-// says, so a kernel's load is one check here and one machine load. The map holds one bit per 4 KiB page of the
-// 47-bit user address space, in lazily filled pages of its own. Mapping and unmapping happen between kernels (the
-// driver's queue thread) or for fresh ranges; readers need no lock.
+// Device addresses are host addresses of this process: memory that a session maps lies where its device
+// address says, so a kernel's load is one check here and one machine load. The map holds one bit per 4 KiB
+// page of the 47-bit user address space, in lazily filled pages of its own. Mapping and unmapping happen
+// between kernels (the driver's queue thread) or for fresh ranges; readers need no lock.
 #pragma once
 
 #include <atomic>
@@ -17,7 +17,7 @@ class AddressSpace {
   static constexpr unsigned kPageBits = 12;
   static constexpr unsigned kAddressBits = 47;
 
-  AddressSpace();   // throws std::bad_alloc when the map cannot be reserved
+  AddressSpace();  // throws std::bad_alloc when the map cannot be reserved
   ~AddressSpace();
   AddressSpace(const AddressSpace&) = delete;
   AddressSpace& operator=(const AddressSpace&) = delete;

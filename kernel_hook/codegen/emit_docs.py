@@ -19,8 +19,9 @@ def emit(table: Table) -> str:
     out = [
         "# Support matrix of the driver API",
         "",
-        "Generated from `kernel_hook/api/driver.api` (`make docs`). Every function below is exported by the hook and",
-        "found by `cuGetProcAddress`; a refused one returns `CUDA_ERROR_NOT_SUPPORTED` and is named once on stderr.",
+        "Generated from `kernel_hook/api/driver.api` with `python kernel_hook/codegen/__main__.py",
+        "kernel_hook/api/driver.api --support docs/support.md`. Every function below is exported by the hook, and found by `cuGetProcAddress` where the",
+        "driver's own knows it; a refused one returns `CUDA_ERROR_NOT_SUPPORTED` and is named once on stderr.",
         "",
         "| answer | meaning | functions |",
         "|---|---|---|",

@@ -30,6 +30,7 @@ def _generated_body(row: Function) -> list[str]:
             lines += [
                 f"  if ({p.name} == nullptr) return CUDA_ERROR_INVALID_VALUE;",
                 f"  const std::uint64_t new_{p.name} = new_handle(protocol::HandleKind::{kind});",
+                f"  if (new_{p.name} == 0) return CUDA_ERROR_OUT_OF_MEMORY;",
                 f"  command.{p.name} = new_{p.name};",
             ]
         elif p.c_type in HANDLE_TYPES:

@@ -113,6 +113,7 @@ Sha256::Sha256()
 void Sha256::update(std::span<const std::byte> data) {
   const auto* p = reinterpret_cast<const std::uint8_t*>(data.data());
   std::size_t n = data.size();
+  if (n == 0) return;
   total_ += n;
   if (filled_ > 0) {
     const std::size_t take = n < 64 - filled_ ? n : 64 - filled_;

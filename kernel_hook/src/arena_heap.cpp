@@ -117,10 +117,15 @@ CUresult ArenaHeap::release(std::uint64_t address) {
     bytes = found->second.bytes;
     blocks_.erase(found);
   }
-  // Earlier work may still touch it.
-  if (CUresult r = drain(); r != CUDA_SUCCESS) return r;
+  // Earlier work may still touch it. An earlier call's error that the wait tells is told on, but the block is
+  // free all the same, unless the context itself is of no more use.
+  const CUresult drained = drain();
+  if (drained != CUDA_SUCCESS && enter() != CUDA_SUCCESS) return drained;
   std::lock_guard lock(mutex_);
-  if (bytes >= kPage) return decommit(address, bytes);
+  if (bytes >= kPage) {
+    const CUresult result = decommit(address, bytes);
+    return result != CUDA_SUCCESS ? result : drained;
+  }
   give_back(free_small_, address, bytes);
   // Pages that are now wholly free go back to the slice. A block may lie across two pages that were
   // neighbours.
@@ -132,7 +137,7 @@ CUresult ArenaHeap::release(std::uint64_t address) {
     cut(free_small_, range, page, kPage);
     if (CUresult r = decommit(page, kPage); r != CUDA_SUCCESS) return r;
   }
-  return CUDA_SUCCESS;
+  return drained;
 }
 
 bool ArenaHeap::find(std::uint64_t address, MemoryBlock* block) const {

@@ -23,10 +23,6 @@ static_assert(kReplySlots == 64);
 
 constexpr std::uint64_t kNapNs = 100'000'000;  // between looks at whether the session still lives
 
-bool gone() {
-  return process_state.load(std::memory_order_relaxed) != ProcessState::ready;
-}
-
 // On a machine with cores to spare a reply that is microseconds away is worth spinning for.
 std::uint64_t spin_limit_ns() {
   static const std::uint64_t limit = sysconf(_SC_NPROCESSORS_ONLN) >= 4 ? 50'000 : 2'000;
@@ -46,7 +42,7 @@ bool wait_for_space(Done&& done) {
   for (;;) {
     const std::uint32_t epoch = control.space_epoch.load();
     ok = done();
-    if (ok || gone()) break;
+    if (ok || connection_ended()) break;
     futex_wait(control.space_epoch, epoch, kNapNs);
   }
   control.space_waiters.fetch_sub(1);
@@ -62,6 +58,11 @@ void wake_worker() {
 }
 
 }  // namespace
+
+CUresult lost() {
+  const CUresult result = enter_slowly(true);
+  return result != CUDA_SUCCESS ? result : CUDA_ERROR_DEVICE_UNAVAILABLE;
+}
 
 RingWriter::RingWriter(std::uint32_t bytes) : bytes_(bytes) {
   ring_mutex.lock();
@@ -118,40 +119,51 @@ CUresult post_bytes(wire::CommandHeader& header, std::uint32_t fixed_bytes, cons
   header.tail_bytes = tail_bytes;
   header.thread = thread_number();
   RingWriter writer(bytes);
-  if (writer.data() == nullptr) return enter_slowly(true);
+  if (writer.data() == nullptr) return lost();
   std::memcpy(writer.data(), &header, fixed_bytes);
   if (tail_bytes > 0) std::memcpy(writer.data() + fixed_bytes, tail, tail_bytes);
   writer.publish();
   return CUDA_SUCCESS;
 }
 
-Reply::Reply() {
-  for (;;) {
-    std::uint64_t free = free_slots.load(std::memory_order_relaxed);
-    while (free != 0) {
-      const auto slot = static_cast<std::uint16_t>(__builtin_ctzll(free));
-      if (free_slots.compare_exchange_weak(free, free & ~(std::uint64_t{1} << slot),
-                                           std::memory_order_acquire)) {
-        slot_ = slot;
-        shared.slot(slot).state.store(ReplySlot::kPending, std::memory_order_relaxed);
-        return;
-      }
+bool Reply::take() {
+  std::uint64_t free = free_slots.load(std::memory_order_relaxed);
+  while (free != 0) {
+    const auto slot = static_cast<std::uint16_t>(__builtin_ctzll(free));
+    if (free_slots.compare_exchange_weak(free, free & ~(std::uint64_t{1} << slot),
+                                         std::memory_order_acquire)) {
+      slot_ = slot;
+      shared.slot(slot).state.store(ReplySlot::kPending, std::memory_order_relaxed);
+      return true;
     }
+  }
+  return false;
+}
+
+Reply::Reply(std::try_to_lock_t) {
+  take();
+}
+
+Reply::Reply() {
+  while (!take()) {
     slot_waiters.fetch_add(1);
     const std::uint32_t epoch = slot_epoch.load();
-    if (free_slots.load() == 0) futex_wait(slot_epoch, epoch, kNapNs);
+    const bool over = connection_ended();
+    if (!over && free_slots.load() == 0) futex_wait(slot_epoch, epoch, kNapNs);
     slot_waiters.fetch_sub(1);
+    if (over) return;
   }
 }
 
 Reply::~Reply() {
-  if (abandoned_) return;
+  if (abandoned_ || !valid()) return;
   free_slots.fetch_or(std::uint64_t{1} << slot_, std::memory_order_release);
   slot_epoch.fetch_add(1);
   if (slot_waiters.load() != 0) futex_wake(slot_epoch, 1);
 }
 
 CUresult Reply::wait() {
+  if (!valid()) return lost();
   ReplySlot& slot = shared.slot(slot_);
   const std::uint64_t limit = spin_limit_ns();
   const std::uint64_t start = now_ns();
@@ -163,14 +175,14 @@ CUresult Reply::wait() {
     slot.state.compare_exchange_strong(pending, ReplySlot::kPendingAsleep);
     if (slot.state.load() == ReplySlot::kDone) break;
     futex_wait(slot.state, ReplySlot::kPendingAsleep, kNapNs);
-    if (slot.state.load(std::memory_order_acquire) != ReplySlot::kDone && gone()) {
+    if (slot.state.load(std::memory_order_acquire) != ReplySlot::kDone && connection_ended()) {
       abandoned_ = true;
-      return enter_slowly(true);
+      return lost();
     }
   }
   raw_ = slot.result;
   payload_bytes_ = slot.payload_bytes <= kReplyPayloadBytes ? slot.payload_bytes : 0;
-  if (raw_ == CUDA_ERROR_DEVICE_UNAVAILABLE) return enter_slowly(true);  // the session ended: say why
+  if (raw_ == CUDA_ERROR_DEVICE_UNAVAILABLE) return lost();
   return raw_ < 0 ? CUDA_ERROR_UNKNOWN : static_cast<CUresult>(raw_);
 }
 
@@ -180,37 +192,45 @@ const std::byte* Reply::payload() const {
 
 namespace {
 
-std::uint32_t take_chunk(std::uint32_t first, std::uint32_t count) {
+// A free chunk of [first, first + count), or kChunks.
+std::uint32_t try_chunk(std::uint32_t first, std::uint32_t count) {
   static thread_local std::uint32_t turn = 0;
   Control& control = shared.control();
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::uint32_t c = first + (turn + i) % count;
+    std::uint32_t free = 0;
+    if (control.chunk_busy[c].load(std::memory_order_relaxed) == 0 &&
+        control.chunk_busy[c].compare_exchange_strong(free, 1, std::memory_order_acquire)) {
+      turn = (turn + i + 1) % count;
+      return c;
+    }
+  }
+  return kChunks;
+}
+
+std::uint32_t wait_chunk(std::uint32_t first, std::uint32_t count) {
   std::uint32_t found = kChunks;
   wait_for_space([&] {
-    for (std::uint32_t i = 0; i < count; ++i) {
-      const std::uint32_t c = first + (turn + i) % count;
-      std::uint32_t free = 0;
-      if (control.chunk_busy[c].load(std::memory_order_relaxed) == 0 &&
-          control.chunk_busy[c].compare_exchange_strong(free, 1, std::memory_order_acquire)) {
-        turn = (turn + i + 1) % count;
-        found = c;
-        return true;
-      }
-    }
-    return false;
+    found = try_chunk(first, count);
+    return found != kChunks;
   });
   return found;
 }
 
 }  // namespace
 
-UpChunk::UpChunk() : index_(take_chunk(0, kUpChunks)) {}
+UpChunk::UpChunk() : index_(wait_chunk(0, kUpChunks)) {}
 
-DownChunk::DownChunk() : index_(take_chunk(kUpChunks, kDownChunks)) {}
+DownChunk::DownChunk() : index_(wait_chunk(kUpChunks, kDownChunks)) {}
+
+DownChunk::DownChunk(std::try_to_lock_t) : index_(try_chunk(kUpChunks, kDownChunks)) {}
 
 DownChunk::~DownChunk() {
   if (!valid()) return;
   Control& control = shared.control();
-  control.chunk_busy[index_].store(0, std::memory_order_release);
-  if (control.space_waiters.load() != 0) {
+  // Sequentially consistent against a waiter's "say that I wait, then look again".
+  control.chunk_busy[index_].store(0, std::memory_order_seq_cst);
+  if (control.space_waiters.load(std::memory_order_seq_cst) != 0) {
     control.space_epoch.fetch_add(1);
     futex_wake(control.space_epoch);
   }

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <mutex>
 #include <type_traits>
 
 #include "commands.hpp"
@@ -34,6 +35,9 @@ class RingWriter {
 
 std::uint32_t thread_number();
 
+// Why a call cannot be answered any more: says so on stderr, and is never CUDA_SUCCESS.
+CUresult lost();
+
 // Sends a command that has no reply. `tail` may be nullptr if tail_bytes is 0.
 CUresult post_bytes(wire::CommandHeader& header, std::uint32_t fixed_bytes, const void* tail,
                     std::uint32_t tail_bytes);
@@ -41,10 +45,12 @@ CUresult post_bytes(wire::CommandHeader& header, std::uint32_t fixed_bytes, cons
 // A reply being waited for. The payload stays valid until the object ends.
 class Reply {
  public:
-  Reply();  // takes a reply slot; waits for one if all are taken
+  Reply();  // takes a reply slot; waits for one if all are taken. Not valid if the session is lost.
+  explicit Reply(std::try_to_lock_t);  // not valid if all are taken
   ~Reply();
   Reply(const Reply&) = delete;
   Reply& operator=(const Reply&) = delete;
+  bool valid() const { return slot_ != wire::kNoReply; }
   std::uint16_t slot() const { return slot_; }
   CUresult wait();  // after the command was published
   std::int32_t raw_result() const { return raw_; }
@@ -52,7 +58,9 @@ class Reply {
   std::uint32_t payload_bytes() const { return payload_bytes_; }
 
  private:
-  std::uint16_t slot_;
+  bool take();
+
+  std::uint16_t slot_ = wire::kNoReply;
   std::int32_t raw_ = 0;
   std::uint32_t payload_bytes_ = 0;
   bool abandoned_ = false;  // the worker may still write into the slot: it is not given back
@@ -75,7 +83,8 @@ class UpChunk {
 
 class DownChunk {
  public:
-  DownChunk();
+  DownChunk();  // waits for a free one
+  explicit DownChunk(std::try_to_lock_t);
   ~DownChunk();
   DownChunk(const DownChunk&) = delete;
   DownChunk& operator=(const DownChunk&) = delete;
@@ -97,6 +106,7 @@ CUresult post(Command& command, const void* tail = nullptr, std::uint32_t tail_b
 // Sends and waits; the reply's payload is then in `reply`.
 template <typename Command>
 CUresult call_with(Reply& reply, Command& command, const void* tail = nullptr, std::uint32_t tail_bytes = 0) {
+  if (!reply.valid()) return lost();
   command.header.opcode = static_cast<std::uint16_t>(Command::kOpcode);
   command.header.reply_slot = reply.slot();
   if (CUresult r = post_bytes(command.header, sizeof(Command), tail, tail_bytes); r != CUDA_SUCCESS) return r;

@@ -179,6 +179,9 @@ Connection connect_to_worker() {
       refuse(
           "The virtual GPU's address ranges are not free in this process (is the address space limited, "
           "ulimit -v?).");
+      if (memory != nullptr) munmap(memory, welcome.shared_bytes);
+      if (host_arena != nullptr) munmap(host_arena, welcome.host_arena_bytes);
+      if (arena != MAP_FAILED) munmap(arena, protocol::kDeviceArenaBytes);
     } else {
       connection.shared.base = static_cast<std::byte*>(memory);
       connection.socket = socket_fd;

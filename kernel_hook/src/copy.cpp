@@ -39,7 +39,7 @@ CUresult up(std::uint64_t destination, const void* source, std::size_t bytes, st
   while (bytes > 0) {
     const auto piece = static_cast<std::uint32_t>(std::min<std::size_t>(bytes, kChunkBytes));
     UpChunk chunk;
-    if (!chunk.valid()) return enter_slowly(true);
+    if (!chunk.valid()) return lost();
     std::memcpy(chunk.data(), from, piece);
     wire::CopyFromStaging command{};
     command.destination = destination;
@@ -82,21 +82,37 @@ CUresult down(void* destination, std::uint64_t source, std::size_t bytes, std::u
     if (result == CUDA_SUCCESS) std::memcpy(to, reply.payload(), bytes);
     return result;
   }
-  constexpr std::size_t kUnderWay =
-      6;  // less than half of the chunks, so that two threads never starve each other
-  static_assert(2 * kUnderWay < protocol::kDownChunks);
+  // Chunks and reply slots are waited for only while none is held: threads that copy at once never wait for
+  // each other.
+  constexpr std::size_t kUnderWay = 6;
   std::array<Piece, kUnderWay> pieces;
   CUresult result = CUDA_SUCCESS;
-  std::size_t next = 0;
-  for (std::size_t sent = 0; sent < bytes && result == CUDA_SUCCESS; next = (next + 1) % kUnderWay) {
-    Piece& piece = pieces[next];
-    if (piece.reply) result = land(piece);
-    if (result != CUDA_SUCCESS) break;
+  std::size_t oldest = 0, under_way = 0, sent = 0;
+  auto land_oldest = [&] {
+    const CUresult landed = land(pieces[oldest]);
+    if (result == CUDA_SUCCESS) result = landed;
+    oldest = (oldest + 1) % kUnderWay;
+    --under_way;
+  };
+  while (sent < bytes && result == CUDA_SUCCESS) {
+    if (under_way == kUnderWay) land_oldest();
+    Piece& piece = pieces[(oldest + under_way) % kUnderWay];
+    if (under_way == 0) {
+      piece.chunk.emplace();
+      piece.reply.emplace();
+      if (!piece.chunk->valid() || !piece.reply->valid()) return lost();
+    } else {
+      piece.chunk.emplace(std::try_to_lock);
+      if (piece.chunk->valid()) piece.reply.emplace(std::try_to_lock);
+      if (!piece.chunk->valid() || !piece.reply->valid()) {
+        piece.chunk.reset();
+        piece.reply.reset();
+        land_oldest();
+        continue;
+      }
+    }
     piece.bytes = static_cast<std::uint32_t>(std::min<std::size_t>(bytes - sent, kChunkBytes));
     piece.to = to + sent;
-    piece.chunk.emplace();
-    if (!piece.chunk->valid()) return enter_slowly(true);
-    piece.reply.emplace();
     wire::CopyToStaging command{};
     command.source = source + sent;
     command.stream = stream;
@@ -105,15 +121,11 @@ CUresult down(void* destination, std::uint64_t source, std::size_t bytes, std::u
     command.header.opcode = static_cast<std::uint16_t>(wire::CopyToStaging::kOpcode);
     command.header.reply_slot = piece.reply->slot();
     result = post_bytes(command.header, sizeof command, nullptr, 0);
-    if (result != CUDA_SUCCESS) piece.reply.reset();
+    if (result != CUDA_SUCCESS) break;
     sent += piece.bytes;
+    ++under_way;
   }
-  for (std::size_t i = 0; i < kUnderWay; ++i) {
-    Piece& piece = pieces[(next + i) % kUnderWay];
-    if (!piece.reply) continue;
-    const CUresult landed = land(piece);
-    if (result == CUDA_SUCCESS) result = landed;
-  }
+  while (under_way > 0) land_oldest();
   return result;
 }
 
@@ -154,7 +166,10 @@ CUresult copy(Direction direction, std::uint64_t destination, std::uint64_t sour
     const bool host_sees_it = host_heap().contains(destination) || host_heap().contains(source);
     return result == CUDA_SUCCESS && synchronous && host_sees_it ? wait_for(on) : result;
   }
-  if (to_worker) return up(destination, reinterpret_cast<const void*>(source), bytes, on);
+  if (to_worker) {
+    const CUresult result = up(destination, reinterpret_cast<const void*>(source), bytes, on);
+    return result == CUDA_SUCCESS && synchronous && host_heap().contains(destination) ? wait_for(on) : result;
+  }
   if (from_worker) return down(reinterpret_cast<void*>(destination), source, bytes, on);
   // Host to host: after what the stream holds, as the driver does it.
   if (CUresult r = wait_for(on); r != CUDA_SUCCESS) return r;
@@ -230,6 +245,32 @@ CUresult copy_2d(const CUDA_MEMCPY2D* c, CUstream stream, bool synchronous) {
   return CUDA_SUCCESS;
 }
 
+struct Fill {
+  CUdeviceptr destination;
+  std::size_t pitch, width, height;  // width in elements
+  unsigned value;
+  unsigned element_bytes;
+};
+
+// `synchronous`: a fill of pinned memory is there when the call returns; one of device memory need not be.
+CUresult set(const Fill& fill, CUstream stream, bool synchronous) {
+  if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
+  if (fill.width == 0 || fill.height == 0) return CUDA_SUCCESS;
+  if (!worker_can_reach(fill.destination) || fill.destination % fill.element_bytes != 0)
+    return CUDA_ERROR_INVALID_VALUE;
+  wire::Memset command{};
+  if (CUresult r = stream_on_wire(stream, &command.stream); r != CUDA_SUCCESS) return r;
+  command.destination = fill.destination;
+  command.pitch = fill.pitch;
+  command.width = fill.width;
+  command.height = fill.height;
+  command.value = fill.value;
+  command.element_bytes = fill.element_bytes;
+  const CUresult result = post(command);
+  const bool host_sees_it = host_heap().contains(fill.destination);
+  return result == CUDA_SUCCESS && synchronous && host_sees_it ? wait_for(command.stream) : result;
+}
+
 }  // namespace
 
 namespace api {
@@ -278,28 +319,47 @@ CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D* pCopy, CUstream hStream) {
   return copy_2d(pCopy, hStream, false);
 }
 
-// A memset of device memory does not wait for the device, with or without Async in its name; only the default
-// stream differs from the stream that an Async call names.
+CUresult cuMemsetD8Async(CUdeviceptr dstDevice, unsigned char uc, size_t N, CUstream hStream) {
+  return set({dstDevice, 0, N, 1, uc, 1}, hStream, false);
+}
 CUresult cuMemsetD8_v2(CUdeviceptr dstDevice, unsigned char uc, size_t N) {
-  return api::cuMemsetD8Async(dstDevice, uc, N, nullptr);
+  return set({dstDevice, 0, N, 1, uc, 1}, nullptr, true);
 }
-CUresult cuMemsetD16_v2(CUdeviceptr dstDevice, unsigned short us, size_t N) {
-  return api::cuMemsetD16Async(dstDevice, us, N, nullptr);
-}
-CUresult cuMemsetD32_v2(CUdeviceptr dstDevice, unsigned int ui, size_t N) {
-  return api::cuMemsetD32Async(dstDevice, ui, N, nullptr);
+CUresult cuMemsetD2D8Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width,
+                           size_t Height, CUstream hStream) {
+  return set({dstDevice, dstPitch, Width, Height, uc, 1}, hStream, false);
 }
 CUresult cuMemsetD2D8_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width,
                          size_t Height) {
-  return api::cuMemsetD2D8Async(dstDevice, dstPitch, uc, Width, Height, nullptr);
+  return set({dstDevice, dstPitch, Width, Height, uc, 1}, nullptr, true);
+}
+CUresult cuMemsetD16Async(CUdeviceptr dstDevice, unsigned short us, size_t N, CUstream hStream) {
+  return set({dstDevice, 0, N, 1, us, 2}, hStream, false);
+}
+CUresult cuMemsetD16_v2(CUdeviceptr dstDevice, unsigned short us, size_t N) {
+  return set({dstDevice, 0, N, 1, us, 2}, nullptr, true);
+}
+CUresult cuMemsetD2D16Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width,
+                            size_t Height, CUstream hStream) {
+  return set({dstDevice, dstPitch, Width, Height, us, 2}, hStream, false);
 }
 CUresult cuMemsetD2D16_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width,
                           size_t Height) {
-  return api::cuMemsetD2D16Async(dstDevice, dstPitch, us, Width, Height, nullptr);
+  return set({dstDevice, dstPitch, Width, Height, us, 2}, nullptr, true);
+}
+CUresult cuMemsetD32Async(CUdeviceptr dstDevice, unsigned int ui, size_t N, CUstream hStream) {
+  return set({dstDevice, 0, N, 1, ui, 4}, hStream, false);
+}
+CUresult cuMemsetD32_v2(CUdeviceptr dstDevice, unsigned int ui, size_t N) {
+  return set({dstDevice, 0, N, 1, ui, 4}, nullptr, true);
+}
+CUresult cuMemsetD2D32Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width,
+                            size_t Height, CUstream hStream) {
+  return set({dstDevice, dstPitch, Width, Height, ui, 4}, hStream, false);
 }
 CUresult cuMemsetD2D32_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width,
                           size_t Height) {
-  return api::cuMemsetD2D32Async(dstDevice, dstPitch, ui, Width, Height, nullptr);
+  return set({dstDevice, dstPitch, Width, Height, ui, 4}, nullptr, true);
 }
 
 }  // namespace api

@@ -9,6 +9,7 @@ namespace tfusion::hook {
 
 void remember_global(std::uint64_t address, std::uint64_t bytes);
 void forget_global(std::uint64_t address);
+void forget_globals();
 bool find_global(std::uint64_t address, MemoryBlock* block);
 
 }  // namespace tfusion::hook

@@ -53,18 +53,31 @@ class HandleTable {
     return &slot->object;
   }
 
-  // False if the handle is none of ours (any more).
-  bool erase(std::uint64_t handle) {
+  // Ends the object: nobody finds it any more. Its place is not used again before recycle(), which must
+  // follow when the worker has been told: else another thread's new object could reach the worker under a
+  // handle that is still taken there. False if the handle is none of ours (any more).
+  bool retire(std::uint64_t handle) {
     std::lock_guard lock(mutex_);
     if (find(handle) == nullptr) return false;
-    const std::uint32_t index = protocol::unpack(handle).index;
-    Slot* slot = at(index);
+    Slot* slot = at(protocol::unpack(handle).index);
     if (slot == nullptr) return false;
     slot->alive.store(false, std::memory_order_release);
     slot->generation.store((slot->generation.load(std::memory_order_relaxed) + 1) & 0xfff,
                            std::memory_order_relaxed);
     slot->object.reset();
-    free_.push_back(index);
+    return true;
+  }
+
+  // Precondition: retire(handle) was true, and this is called once for it.
+  void recycle(std::uint64_t handle) {
+    std::lock_guard lock(mutex_);
+    free_.push_back(protocol::unpack(handle).index);
+  }
+
+  // Both at once, for an object that the worker does not have.
+  bool erase(std::uint64_t handle) {
+    if (!retire(handle)) return false;
+    recycle(handle);
     return true;
   }
 
@@ -72,7 +85,7 @@ class HandleTable {
     std::vector<std::uint64_t> handles;
     {
       std::lock_guard lock(mutex_);
-      for (std::uint32_t i = 0; i < used_; ++i) {
+      for (std::uint32_t i = used_; i-- > 0;) {  // so that low places are given out first again
         const Slot* slot = at(i);
         if (slot != nullptr && slot->alive.load()) {
           handles.push_back(protocol::pack({kind_, static_cast<std::uint16_t>(slot->generation.load()), i}));

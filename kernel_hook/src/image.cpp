@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <mutex>
 
 #include "call.hpp"
+#include "log.hpp"
 #include "protocol/image_format.hpp"
 
 namespace tfusion::hook {
@@ -20,9 +22,12 @@ CUresult image_extent(const void* image, std::span<const std::byte>* out) {
 }
 
 CUresult upload_image(const protocol::Digest& digest, std::span<const std::byte> image) {
+  // One at a time: the pieces of one image sent by two threads would be each other's fault.
+  static constinit std::mutex mutex;
+  std::lock_guard lock(mutex);
   for (std::size_t offset = 0; offset < image.size(); offset += protocol::kChunkBytes) {
     UpChunk chunk;
-    if (!chunk.valid()) return enter_slowly(true);
+    if (!chunk.valid()) return lost();
     wire::ImagePart command{};
     std::memcpy(command.digest, digest.data(), digest.size());
     command.image_bytes = image.size();
@@ -58,24 +63,28 @@ std::uint32_t JitOptions::encode(std::span<std::uint64_t> out) const {
   return count;
 }
 
-void JitOptions::deliver_logs(std::span<const char> info, std::span<const char> error) const {
+void JitOptions::deliver_logs(std::span<const char> info, std::span<const char> error,
+                              CUresult result) const {
   auto deliver = [&](CUjit_option buffer_option, CUjit_option size_option, std::span<const char> text) {
     std::size_t buffer_at = options.size(), size_at = options.size();
     for (std::size_t i = 0; i < options.size(); ++i) {
       if (options[i] == buffer_option) buffer_at = i;
       if (options[i] == size_option) size_at = i;
     }
-    if (buffer_at == options.size() || size_at == options.size()) return;
+    if (buffer_at == options.size() || size_at == options.size()) return false;
     const auto room = static_cast<std::uint32_t>(reinterpret_cast<std::uint64_t>(values[size_at]));
     auto* buffer = static_cast<char*>(values[buffer_at]);
-    if (buffer == nullptr || room == 0) return;
+    if (buffer == nullptr || room == 0) return false;
     const std::size_t n = std::min<std::size_t>(text.size(), room - 1);
     if (n > 0) std::memcpy(buffer, text.data(), n);
     buffer[n] = '\0';
     values[size_at] = reinterpret_cast<void*>(n);  // the driver writes the log's size where the room was
+    return true;
   };
   deliver(CU_JIT_INFO_LOG_BUFFER, CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES, info);
-  deliver(CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES, error);
+  const bool told = deliver(CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES, error);
+  if (!told && result != CUDA_SUCCESS && !error.empty())
+    log("%.*s", static_cast<int>(error.size()), error.data());
 }
 
 }  // namespace tfusion::hook

@@ -4,8 +4,11 @@
 #include <cuda.h>
 
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <span>
 
+#include "channel.hpp"
 #include "protocol/sha256.hpp"
 
 namespace tfusion::hook {
@@ -26,7 +29,20 @@ struct JitOptions {
   std::uint32_t encode(
       std::span<std::uint64_t> out) const;  // returns how many pairs; out has room for 2 * 32
   // Copies the texts into the program's log buffers and writes how much there is, as cuModuleLoadDataEx does.
-  void deliver_logs(std::span<const char> info, std::span<const char> error) const;
+  // The error log of a call that failed goes to stderr if the program gave no buffer for it.
+  void deliver_logs(std::span<const char> info, std::span<const char> error, CUresult result) const;
 };
+
+// The logs of a reply that begins with a LogReply.
+template <typename LogReply>
+void deliver_logs(const JitOptions& jit, const Reply& reply, CUresult result) {
+  if (reply.payload_bytes() < sizeof(LogReply)) return;
+  LogReply logs;
+  std::memcpy(&logs, reply.payload(), sizeof logs);
+  const std::uint64_t bytes = std::uint64_t{logs.info_bytes} + logs.error_bytes;
+  if (bytes > reply.payload_bytes() - sizeof logs) return;
+  const auto* text = reinterpret_cast<const char*>(reply.payload() + sizeof logs);
+  jit.deliver_logs({text, logs.info_bytes}, {text + logs.info_bytes, logs.error_bytes}, result);
+}
 
 }  // namespace tfusion::hook

@@ -99,7 +99,7 @@ CUresult launch(CUfunction function, const Shape& shape, CUstream stream, void**
   command.header.thread = thread_number();
 
   RingWriter writer(command.header.bytes);
-  if (writer.data() == nullptr) return enter_slowly(true);
+  if (writer.data() == nullptr) return lost();
   std::memcpy(writer.data(), &command, sizeof command);
   std::byte* tail = writer.data() + sizeof command;
   if (attribute_bytes > 0) std::memcpy(tail, attributes.entries, attribute_bytes);

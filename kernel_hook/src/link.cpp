@@ -33,16 +33,6 @@ HandleTable<LinkObject>& links() {
   return table;
 }
 
-template <typename LogReply>
-void deliver(const LinkObject& link, const Reply& reply) {
-  if (reply.payload_bytes() < sizeof(LogReply)) return;
-  LogReply logs;
-  std::memcpy(&logs, reply.payload(), sizeof logs);
-  if (reply.payload_bytes() < sizeof logs + logs.info_bytes + logs.error_bytes) return;
-  const auto* text = reinterpret_cast<const char*>(reply.payload() + sizeof logs);
-  link.jit().deliver_logs({text, logs.info_bytes}, {text + logs.info_bytes, logs.error_bytes});
-}
-
 }  // namespace
 
 namespace api {
@@ -95,7 +85,7 @@ CUresult cuLinkAddData_v2(CUlinkState state, CUjitInputType type, void* data, si
   if (command.name_bytes > 0) std::memcpy(tail.data() + command.option_count * 16, name, command.name_bytes);
   Reply reply;
   const CUresult result = call_with(reply, command, tail.data(), static_cast<std::uint32_t>(tail.size()));
-  deliver<wire::LinkAddReply>(*link, reply);
+  deliver_logs<wire::LinkAddReply>(link->jit(), reply, result);
   return result;
 }
 
@@ -120,7 +110,7 @@ CUresult cuLinkComplete(CUlinkState state, void** cubinOut, size_t* sizeOut) {
     command.link = number(state);
     Reply reply;
     const CUresult result = call_with(reply, command);
-    deliver<wire::LinkCompleteReply>(*link, reply);
+    deliver_logs<wire::LinkCompleteReply>(link->jit(), reply, result);
     if (result != CUDA_SUCCESS) return result;
     wire::LinkCompleteReply done;
     std::memcpy(&done, reply.payload(), sizeof done);
@@ -129,7 +119,7 @@ CUresult cuLinkComplete(CUlinkState state, void** cubinOut, size_t* sizeOut) {
   link->image.assign(bytes + 1, std::byte{0});  // a NUL behind it, should it be text
   for (std::uint64_t offset = 0; offset < bytes; offset += protocol::kChunkBytes) {
     DownChunk chunk;
-    if (!chunk.valid()) return enter_slowly(true);
+    if (!chunk.valid()) return lost();
     wire::LinkRead command{};
     command.link = number(state);
     command.offset = offset;
@@ -145,10 +135,12 @@ CUresult cuLinkComplete(CUlinkState state, void** cubinOut, size_t* sizeOut) {
 }
 
 CUresult cuLinkDestroy(CUlinkState state) {
-  if (!links().erase(number(state))) return CUDA_ERROR_INVALID_HANDLE;
+  if (!links().retire(number(state))) return CUDA_ERROR_INVALID_HANDLE;
   wire::LinkDestroy command{};
   command.link = number(state);
-  return post(command);
+  const CUresult result = post(command);
+  links().recycle(number(state));
+  return result;
 }
 
 }  // namespace api

@@ -35,25 +35,18 @@ CUresult load(const void* image, const JitOptions& jit, bool as_library, std::ui
   command.option_count = jit.encode(pairs);
   command.as_library = as_library;
   std::memcpy(command.digest, digest.data(), digest.size());
-  Reply reply;
-  CUresult result = call_with(reply, command, pairs, command.option_count * 16);
-  if (reply.raw_result() == kSendImage) {
+  auto ask = [&](bool* image_is_missing) {
+    Reply reply;
+    const CUresult result = call_with(reply, command, pairs, command.option_count * 16);
+    *image_is_missing = reply.raw_result() == kSendImage;
+    if (!*image_is_missing) deliver_logs<wire::ModuleLoadReply>(jit, reply, result);
+    return result;
+  };
+  bool image_is_missing = false;
+  CUresult result = ask(&image_is_missing);
+  if (image_is_missing) {
     result = upload_image(digest, bytes);
-    if (result == CUDA_SUCCESS) {
-      Reply second;
-      result = call_with(second, command, pairs, command.option_count * 16);
-      if (second.payload_bytes() >= sizeof(wire::ModuleLoadReply)) {
-        wire::ModuleLoadReply logs;
-        std::memcpy(&logs, second.payload(), sizeof logs);
-        const auto* text = reinterpret_cast<const char*>(second.payload() + sizeof logs);
-        jit.deliver_logs({text, logs.info_bytes}, {text + logs.info_bytes, logs.error_bytes});
-      }
-    }
-  } else if (reply.payload_bytes() >= sizeof(wire::ModuleLoadReply)) {
-    wire::ModuleLoadReply logs;
-    std::memcpy(&logs, reply.payload(), sizeof logs);
-    const auto* text = reinterpret_cast<const char*>(reply.payload() + sizeof logs);
-    jit.deliver_logs({text, logs.info_bytes}, {text + logs.info_bytes, logs.error_bytes});
+    if (result == CUDA_SUCCESS) result = ask(&image_is_missing);
   }
   if (result != CUDA_SUCCESS) {
     modules().erase(handle);
@@ -88,20 +81,24 @@ CUresult read_file(const char* name, std::vector<std::byte>* out) {
 CUresult unload(std::uint64_t handle) {
   ModuleObject* module = modules().find(handle);
   if (module == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  CUresult result = CUDA_SUCCESS;
   {
     std::lock_guard lock(module->mutex);
     for (const auto& [name, kernel] : module->kernels) {
-      kernels().erase(kernel);
+      if (!kernels().retire(kernel)) continue;
       wire::KernelRelease command{};
       command.kernel = kernel;
-      if (CUresult r = post(command); r != CUDA_SUCCESS) return r;
+      if (CUresult r = post(command); r != CUDA_SUCCESS) result = r;
+      kernels().recycle(kernel);
     }
     for (const auto& [name, global] : module->globals) forget_global(global.first);
   }
-  modules().erase(handle);
+  if (!modules().retire(handle)) return CUDA_ERROR_INVALID_HANDLE;
   wire::ModuleUnload command{};
   command.module = handle;
-  return post(command);
+  if (CUresult r = post(command); r != CUDA_SUCCESS) result = r;
+  modules().recycle(handle);
+  return result;
 }
 
 CUresult find_kernel(std::uint64_t handle, const char* name, std::uint64_t* out) {

@@ -1,6 +1,7 @@
 #include "objects.hpp"
 
 #include "call.hpp"
+#include "globals.hpp"
 
 namespace tfusion::hook {
 
@@ -45,6 +46,7 @@ void forget_objects() {
   modules().erase_all();
   events().erase_all();
   streams().erase_all();
+  forget_globals();
   forget_thread_streams();
 }
 

@@ -53,11 +53,11 @@ void* watch_connection(void*) {
   return nullptr;
 }
 
+// If the thread cannot be made, waiting calls still look at the connection themselves; see connection_ended.
 void start_watcher() {
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  pthread_attr_setstacksize(&attributes, 64 * 1024);
   sigset_t all, before;  // the program's signal handlers must not run on our thread
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -104,6 +104,14 @@ CUresult initialise() {
   return CUDA_SUCCESS;
 }
 
+bool connection_ended() {
+  if (process_state.load(std::memory_order_relaxed) != ProcessState::ready) return true;
+  pollfd p{session_socket, POLLIN | POLLRDHUP, 0};
+  if (poll(&p, 1, 0) <= 0) return false;
+  session_lost();
+  return true;
+}
+
 void session_lost() {
   if (loss_told.exchange(true)) return;
   const protocol::WorkerStatus& status = shared.control().status;
@@ -130,7 +138,7 @@ CUresult enter_slowly(bool with_errors) {
     const protocol::WorkerStatus& status = shared.control().status;
     if (status.state.load(std::memory_order_acquire) != 0) {
       session_lost();
-      state = process_state.load(std::memory_order_acquire);
+      state = ProcessState::lost;  // whichever thread is the one to tell it
     } else {
       const std::uint32_t sticky = status.sticky_error.load(std::memory_order_relaxed);
       return with_errors ? static_cast<CUresult>(sticky) : CUDA_SUCCESS;

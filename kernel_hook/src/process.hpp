@@ -29,6 +29,9 @@ CUresult initialise();
 // Called by the watcher thread or a waiting call when the connection ended; says why on stderr, once.
 void session_lost();
 
+// Whether the session is over, by a look at the connection itself. For waits, between naps.
+bool connection_ended();
+
 // Why the session is over, as a sentence; nullptr while it is not.
 const char* loss_sentence();
 

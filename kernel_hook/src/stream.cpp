@@ -118,10 +118,12 @@ CUresult cuStreamCreate(CUstream* phStream, unsigned int Flags) {
 }
 
 CUresult cuStreamDestroy_v2(CUstream hStream) {
-  if (!streams().erase(number(hStream))) return CUDA_ERROR_INVALID_HANDLE;
+  if (!streams().retire(number(hStream))) return CUDA_ERROR_INVALID_HANDLE;
   wire::StreamDestroy command{};
   command.stream = number(hStream);
-  return post(command);
+  const CUresult result = post(command);
+  streams().recycle(number(hStream));
+  return result;
 }
 
 CUresult cuStreamSynchronize(CUstream hStream) {
@@ -208,10 +210,12 @@ CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode* mode) {
 }
 
 CUresult cuEventDestroy_v2(CUevent hEvent) {
-  if (!events().erase(number(hEvent))) return CUDA_ERROR_INVALID_HANDLE;
+  if (!events().retire(number(hEvent))) return CUDA_ERROR_INVALID_HANDLE;
   wire::EventDestroy command{};
   command.event = number(hEvent);
-  return post(command);
+  const CUresult result = post(command);
+  events().recycle(number(hEvent));
+  return result;
 }
 
 CUresult cuEventSynchronize(CUevent hEvent) {

@@ -1,7 +1,7 @@
 // Liveness by data flow over blocks, then a linear scan over one interval for each register.
 //
-// What holds for one thread holds for all: a row's lanes are independent, so an allocation that is right on the
-// scalar flow graph is right however the threads part.
+// What holds for one thread holds for all: a row's lanes are independent, so an allocation that is right on
+// the scalar flow graph is right however the threads part.
 
 #include "allocate.hpp"
 
@@ -26,8 +26,13 @@ struct Interval {
 
 class Allocator {
  public:
-  Allocator(const VirtualCode& code, const std::vector<Block>& blocks, const std::vector<std::uint32_t>& order)
-      : code_(code), blocks_(blocks), order_(order), words_((code.registers.size() + 63) / 64), intervals_(code.registers.size()) {}
+  Allocator(const VirtualCode& code, const std::vector<Block>& blocks,
+            const std::vector<std::uint32_t>& order)
+      : code_(code),
+        blocks_(blocks),
+        order_(order),
+        words_((code.registers.size() + 63) / 64),
+        intervals_(code.registers.size()) {}
 
   Rows run() {
     rows_.offset.assign(code_.registers.size(), 0);
@@ -85,8 +90,10 @@ class Allocator {
           if (!test(defined[b], reg)) set(used[b], reg);
         });
         for_results(instr, [&](std::uint32_t reg) {
-          if (kills(instr, reg)) set(defined[b], reg);
-          else if (!test(defined[b], reg)) set(used[b], reg);
+          if (kills(instr, reg))
+            set(defined[b], reg);
+          else if (!test(defined[b], reg))
+            set(used[b], reg);
         });
       }
     }
@@ -137,10 +144,13 @@ class Allocator {
     std::uint32_t ends[4] = {0, 0, 0, 0};
     std::vector<std::uint32_t> slot(code_.registers.size(), 0);
     for (std::uint32_t reg = 0; reg < code_.registers.size(); ++reg) {
-      if (code_.registers[reg].constant) slot[reg] = ends[size_class(reg)]++;
-      else if (intervals_[reg].start != ~std::uint32_t{0}) by_start.push_back(reg);
+      if (code_.registers[reg].constant)
+        slot[reg] = ends[size_class(reg)]++;
+      else if (intervals_[reg].start != ~std::uint32_t{0})
+        by_start.push_back(reg);
     }
-    std::sort(by_start.begin(), by_start.end(), [&](std::uint32_t a, std::uint32_t b) { return intervals_[a].start < intervals_[b].start; });
+    std::sort(by_start.begin(), by_start.end(),
+              [&](std::uint32_t a, std::uint32_t b) { return intervals_[a].start < intervals_[b].start; });
     using Active = std::pair<std::uint32_t, std::uint32_t>;  // end, register
     std::priority_queue<Active, std::vector<Active>, std::greater<>> active;
     std::vector<std::uint32_t> free[4];
@@ -165,7 +175,8 @@ class Allocator {
     base[1] = base[2] + std::uint64_t{ends[2]} * 4;
     base[0] = base[1] + std::uint64_t{ends[1]} * 2;
     const std::uint64_t total = base[0] + ends[0];
-    if (total > kMaxRowBytes) throw CompileError(code_.code.front().line, "this function needs too many registers at a time");
+    if (total > kMaxRowBytes)
+      throw CompileError(code_.code.front().line, "this function needs too many registers at a time");
     for (std::uint32_t reg = 0; reg < code_.registers.size(); ++reg) {
       const std::uint32_t kind = size_class(reg);
       rows_.offset[reg] = static_cast<std::uint32_t>(base[kind] + (std::uint64_t{slot[reg]} << kind));
@@ -176,10 +187,14 @@ class Allocator {
 
   std::uint32_t size_class(std::uint32_t reg) const {
     switch (code_.registers[reg].bytes) {
-      case 1: return 0;
-      case 2: return 1;
-      case 4: return 2;
-      default: return 3;
+      case 1:
+        return 0;
+      case 2:
+        return 1;
+      case 4:
+        return 2;
+      default:
+        return 3;
     }
   }
 
@@ -195,7 +210,8 @@ class Allocator {
 
 }  // namespace
 
-Rows allocate_rows(const VirtualCode& code, const std::vector<Block>& blocks, const std::vector<std::uint32_t>& order) {
+Rows allocate_rows(const VirtualCode& code, const std::vector<Block>& blocks,
+                   const std::vector<std::uint32_t>& order) {
   return Allocator(code, blocks, order).run();
 }
 

@@ -16,6 +16,7 @@ struct Rows {
   std::uint32_t bytes = 0;            // of all rows
 };
 
-Rows allocate_rows(const VirtualCode& code, const std::vector<Block>& blocks, const std::vector<std::uint32_t>& order);
+Rows allocate_rows(const VirtualCode& code, const std::vector<Block>& blocks,
+                   const std::vector<std::uint32_t>& order);
 
 }  // namespace tfusion::software::ptx

@@ -1,4 +1,5 @@
-// What the parser makes of one PTX text: variables, functions, statements, with names resolved within functions.
+// What the parser makes of one PTX text: variables, functions, statements, with names resolved within
+// functions.
 //
 // The linker joins the modules of several texts; the lowering turns functions into executor code.
 #pragma once
@@ -16,9 +17,9 @@ namespace tfusion::software::ptx::ast {
 
 // Part of an initialiser: bytes at an offset that hold a symbol's address, or some of its bytes.
 struct Relocation {
-  std::size_t offset;      // in the variable
-  std::size_t bytes;       // how many of the address's bytes are kept
-  std::uint64_t mask;      // 0xFF00(symbol): which bits, shifted down to bit 0
+  std::size_t offset;  // in the variable
+  std::size_t bytes;   // how many of the address's bytes are kept
+  std::uint64_t mask;  // 0xFF00(symbol): which bits, shifted down to bit 0
   std::string symbol;
   std::int64_t addend;
   std::size_t line;
@@ -30,11 +31,11 @@ struct Variable {
   std::string name;
   Space space = Space::global;
   Linkage linkage = Linkage::internal;
-  Type type = Type::none;   // of an element
+  Type type = Type::none;  // of an element
   std::size_t alignment = 1;
-  std::size_t bytes = 0;    // 0 for an array of unknown size
-  bool unsized = false;     // extern .shared x[]
-  bool texture = false;     // .texref, .samplerref, .surfref: may be declared, may not be used
+  std::size_t bytes = 0;         // 0 for an array of unknown size
+  bool unsized = false;          // extern .shared x[]
+  bool texture = false;          // .texref, .samplerref, .surfref: may be declared, may not be used
   std::vector<std::byte> image;  // empty or `bytes` long
   std::vector<Relocation> relocations;
   std::size_t line = 0;
@@ -82,7 +83,7 @@ struct Register {
 };
 
 struct Parameter {
-  std::uint32_t variable;  // index into Function::variables; its Variable says size and alignment
+  std::uint32_t variable;            // index into Function::variables; its Variable says size and alignment
   std::optional<std::uint32_t> reg;  // a .reg parameter is a register that starts with (or gives) the value
 };
 
@@ -112,7 +113,7 @@ struct Function {
   std::vector<std::string> labels;
   std::vector<std::vector<std::uint32_t>> branch_targets;  // by label index of the table; empty if it is none
   std::vector<Prototype> prototypes;
-  unsigned max_threads = 0;          // .maxntid's product, 0 if not given
+  unsigned max_threads = 0;  // .maxntid's product, 0 if not given
   unsigned required_threads[3] = {0, 0, 0};
   std::size_t line = 0;
 };

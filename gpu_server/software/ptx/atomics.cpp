@@ -1,7 +1,7 @@
 // atom and red.
 //
-// A block runs on one machine thread, so shared memory needs no atomic instructions; global memory is shared with
-// other blocks. Lanes of a warp act one after the other.
+// A block runs on one machine thread, so shared memory needs no atomic instructions; global memory is shared
+// with other blocks. Lanes of a warp act one after the other.
 
 #include <atomic>
 
@@ -54,7 +54,8 @@ struct PackedAdd {
   using Bits = std::uint32_t;
   static Bits run(Bits old, Bits b, Bits) {
     const auto half = [](Bits x, Bits y) {
-      return static_cast<Bits>(FloatAdd<F>::run(static_cast<std::uint16_t>(x), static_cast<std::uint16_t>(y), 0));
+      return static_cast<Bits>(
+          FloatAdd<F>::run(static_cast<std::uint16_t>(x), static_cast<std::uint16_t>(y), 0));
     };
     return half(old, b) | half(old >> 16, b >> 16) << 16;
   }
@@ -71,7 +72,8 @@ void atomic(Lanes& l, const Instr& in) {
     for (std::uint32_t rest = l.exec[w]; rest != 0; rest &= rest - 1) {
       const std::uint32_t lane = w * kWarp + static_cast<std::uint32_t>(std::countr_zero(rest));
       const std::uint64_t address = addresses[lane] + static_cast<std::uint64_t>(in.imm);
-      auto* const at = reinterpret_cast<B*>(resolve(l, Shared ? Space::shared : Space::generic, lane, address, sizeof(B), true));
+      auto* const at = reinterpret_cast<B*>(
+          resolve(l, Shared ? Space::shared : Space::generic, lane, address, sizeof(B), true));
       B old;
       if constexpr (Shared) {
         old = *at;
@@ -79,7 +81,8 @@ void atomic(Lanes& l, const Instr& in) {
       } else {
         std::atomic_ref<B> value(*at);
         old = value.load(std::memory_order_relaxed);
-        while (!value.compare_exchange_weak(old, Action::run(old, b[lane], c[lane]), std::memory_order_seq_cst)) {
+        while (!value.compare_exchange_weak(old, Action::run(old, b[lane], c[lane]),
+                                            std::memory_order_seq_cst)) {
         }
       }
       if (out != nullptr) out[lane] = old;
@@ -97,7 +100,8 @@ void atomic_add(Lanes& l, const Instr& in) {
     for (std::uint32_t rest = l.exec[w]; rest != 0; rest &= rest - 1) {
       const std::uint32_t lane = w * kWarp + static_cast<std::uint32_t>(std::countr_zero(rest));
       const std::uint64_t address = addresses[lane] + static_cast<std::uint64_t>(in.imm);
-      std::atomic_ref<B> value(*reinterpret_cast<B*>(resolve(l, Space::generic, lane, address, sizeof(B), true)));
+      std::atomic_ref<B> value(
+          *reinterpret_cast<B*>(resolve(l, Space::generic, lane, address, sizeof(B), true)));
       const B old = value.fetch_add(b[lane], std::memory_order_seq_cst);
       if (out != nullptr) out[lane] = old;
     }
@@ -112,12 +116,21 @@ Handler in_space(Space space) {
 template <AtomicOp Op>
 Handler of_type(Type type, Space space, bool sixteen) {
   switch (type) {
-    case Type::u32: case Type::b32: return in_space<Integer<Op, std::uint32_t>>(space);
-    case Type::s32: return in_space<Integer<Op, std::int32_t>>(space);
-    case Type::u64: case Type::b64: return in_space<Integer<Op, std::uint64_t>>(space);
-    case Type::s64: return in_space<Integer<Op, std::int64_t>>(space);
-    case Type::b16: case Type::u16: return sixteen ? in_space<Integer<Op, std::uint16_t>>(space) : nullptr;
-    default: return nullptr;
+    case Type::u32:
+    case Type::b32:
+      return in_space<Integer<Op, std::uint32_t>>(space);
+    case Type::s32:
+      return in_space<Integer<Op, std::int32_t>>(space);
+    case Type::u64:
+    case Type::b64:
+      return in_space<Integer<Op, std::uint64_t>>(space);
+    case Type::s64:
+      return in_space<Integer<Op, std::int64_t>>(space);
+    case Type::b16:
+    case Type::u16:
+      return sixteen ? in_space<Integer<Op, std::uint16_t>>(space) : nullptr;
+    default:
+      return nullptr;
   }
 }
 
@@ -135,15 +148,24 @@ Handler find_atomic(AtomicOp op, Type type, Space space) {
       if (space != Space::shared && type_bytes(type) == 4) return &atomic_add<std::uint32_t>;
       if (space != Space::shared && type_bytes(type) == 8) return &atomic_add<std::uint64_t>;
       return of_type<AtomicOp::add>(type, space, false);
-    case AtomicOp::exch: return of_type<AtomicOp::exch>(type, space, false);
-    case AtomicOp::cas: return of_type<AtomicOp::cas>(type, space, true);
-    case AtomicOp::min: return of_type<AtomicOp::min>(type, space, false);
-    case AtomicOp::max: return of_type<AtomicOp::max>(type, space, false);
-    case AtomicOp::inc: return type == Type::u32 ? of_type<AtomicOp::inc>(type, space, false) : nullptr;
-    case AtomicOp::dec: return type == Type::u32 ? of_type<AtomicOp::dec>(type, space, false) : nullptr;
-    case AtomicOp::and_: return of_type<AtomicOp::and_>(type, space, false);
-    case AtomicOp::or_: return of_type<AtomicOp::or_>(type, space, false);
-    case AtomicOp::xor_: return of_type<AtomicOp::xor_>(type, space, false);
+    case AtomicOp::exch:
+      return of_type<AtomicOp::exch>(type, space, false);
+    case AtomicOp::cas:
+      return of_type<AtomicOp::cas>(type, space, true);
+    case AtomicOp::min:
+      return of_type<AtomicOp::min>(type, space, false);
+    case AtomicOp::max:
+      return of_type<AtomicOp::max>(type, space, false);
+    case AtomicOp::inc:
+      return type == Type::u32 ? of_type<AtomicOp::inc>(type, space, false) : nullptr;
+    case AtomicOp::dec:
+      return type == Type::u32 ? of_type<AtomicOp::dec>(type, space, false) : nullptr;
+    case AtomicOp::and_:
+      return of_type<AtomicOp::and_>(type, space, false);
+    case AtomicOp::or_:
+      return of_type<AtomicOp::or_>(type, space, false);
+    case AtomicOp::xor_:
+      return of_type<AtomicOp::xor_>(type, space, false);
   }
   return nullptr;
 }

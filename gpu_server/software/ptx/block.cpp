@@ -53,14 +53,17 @@ Block::Status Block::run() {
     }
     if (!moved) {
       const std::string lines = std::to_string(running_->waiting_line());
-      throw Fault{Outcome::trap, 0,
-                  "the threads of a block wait for each other for ever: not all of them reach the same barrier or "
-                  "warp synchronisation (some wait at line " + lines + " of the PTX). Move __syncthreads() out of code that only some threads run"};
+      throw Fault{
+          Outcome::trap, 0,
+          "the threads of a block wait for each other for ever: not all of them reach the same barrier or "
+          "warp synchronisation (some wait at line " +
+              lines + " of the PTX). Move __syncthreads() out of code that only some threads run"};
     }
   }
 }
 
-void Block::arrive(std::uint32_t id, std::uint32_t lanes, std::uint32_t expected, const Barrier& barrier, std::uint32_t trues) {
+void Block::arrive(std::uint32_t id, std::uint32_t lanes, std::uint32_t expected, const Barrier& barrier,
+                   std::uint32_t trues) {
   BarrierState& state = barriers_[id];
   state.arrived += lanes;
   state.trues += trues;
@@ -72,7 +75,8 @@ void Block::arrive(std::uint32_t id, std::uint32_t lanes, std::uint32_t expected
 void Block::retire(std::uint32_t lanes) {
   living_ -= lanes;
   for (std::uint32_t id = 0; id < kBarriers; ++id) {
-    if (barriers_[id].arrived != 0 && barriers_[id].expected == 0 && barriers_[id].arrived >= living_) complete(id);
+    if (barriers_[id].arrived != 0 && barriers_[id].expected == 0 && barriers_[id].arrived >= living_)
+      complete(id);
   }
 }
 

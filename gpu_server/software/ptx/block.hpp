@@ -1,4 +1,5 @@
-// One block of threads: its gangs, shared memory and barriers. Run by one machine thread at a time (launch.cpp).
+// One block of threads: its gangs, shared memory and barriers. Run by one machine thread at a time
+// (launch.cpp).
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ class Block {
   Status run();  // throws Fault
 
   // `lanes` threads arrive at a barrier that waits for `expected` of them (0: all that live).
-  void arrive(std::uint32_t id, std::uint32_t lanes, std::uint32_t expected, const Barrier& barrier, std::uint32_t trues);
+  void arrive(std::uint32_t id, std::uint32_t lanes, std::uint32_t expected, const Barrier& barrier,
+              std::uint32_t trues);
   void retire(std::uint32_t lanes);
 
   std::byte* shared() const { return shared_.get(); }

@@ -48,7 +48,8 @@ void device_printf(Lanes& l, const Instr& in) {
       return value;
     };
     int arguments = 0;
-    const std::string text = format_printf(format, next, [&](std::uint64_t address) { return read_string(l, lane, address); }, arguments);
+    const std::string text = format_printf(
+        format, next, [&](std::uint64_t address) { return read_string(l, lane, address); }, arguments);
     l.launch->print(text);
     l.row<std::uint32_t>(in.dst)[lane] = static_cast<std::uint32_t>(arguments);
   });
@@ -64,21 +65,28 @@ void device_assert(Lanes& l, const Instr& in) {
     const std::string function = read_string(l, lane, l.row<std::uint64_t>(in.d)[lane]);
     const auto index = [](std::uint32_t x, std::uint32_t y, std::uint32_t z) {
       std::string text = "[";
-      text.append(std::to_string(x)).append(",").append(std::to_string(y)).append(",").append(std::to_string(z));
+      text.append(std::to_string(x))
+          .append(",")
+          .append(std::to_string(y))
+          .append(",")
+          .append(std::to_string(z));
       return text.append("]");
     };
-    l.launch->print(file + ":" + std::to_string(l.row<std::uint32_t>(in.c)[lane]) + ": " + function + ": block: " +
-                    index(l.block[0], l.block[1], l.block[2]) + ", thread: " +
-                    index(l.thread[0][lane], l.thread[1][lane], l.thread[2][lane]) + " Assertion `" + message + "` failed.\n");
+    l.launch->print(file + ":" + std::to_string(l.row<std::uint32_t>(in.c)[lane]) + ": " + function +
+                    ": block: " + index(l.block[0], l.block[1], l.block[2]) +
+                    ", thread: " + index(l.thread[0][lane], l.thread[1][lane], l.thread[2][lane]) +
+                    " Assertion `" + message + "` failed.\n");
   });
   if (first == kMaxLanes) return;
-  throw Fault{Outcome::assertion, first, "assertion '" + read_string(l, first, l.row<std::uint64_t>(in.a)[first]) + "' failed"};
+  throw Fault{Outcome::assertion, first,
+              "assertion '" + read_string(l, first, l.row<std::uint64_t>(in.a)[first]) + "' failed"};
 }
 
 void device_malloc(Lanes& l, const Instr& in) {
   for_exec(l, [&](std::uint32_t lane) {
     DeviceHeap* const heap = l.launch->heap();
-    l.row<std::uint64_t>(in.dst)[lane] = heap == nullptr ? 0 : heap->allocate(l.row<std::uint64_t>(in.a)[lane]);
+    l.row<std::uint64_t>(in.dst)[lane] =
+        heap == nullptr ? 0 : heap->allocate(l.row<std::uint64_t>(in.a)[lane]);
   });
 }
 

@@ -9,7 +9,8 @@ namespace {
 using Family = Handler (*)(const Operation&);
 
 // nullptr in the end: no family knows the operation.
-Handler search(const Operation& operation, Family memory, Family convert, Family logic, Family integer, Family real) {
+Handler search(const Operation& operation, Family memory, Family convert, Family logic, Family integer,
+               Family real) {
   if (const Handler handler = memory(operation)) return handler;
   if (operation.op == Op::convert) return convert(operation);
   if (const Handler handler = logic(operation)) return handler;
@@ -26,11 +27,13 @@ Handler find_handler(const Operation& operation) {
                            __builtin_cpu_supports("lzcnt");
   if (wide) {
     using namespace lanes_avx2;
-    return search(operation, &memory_handler, &convert_handler, &logic_handler, &integer_handler, &float_handler);
+    return search(operation, &memory_handler, &convert_handler, &logic_handler, &integer_handler,
+                  &float_handler);
   }
 #endif
   using namespace lanes_baseline;
-  return search(operation, &memory_handler, &convert_handler, &logic_handler, &integer_handler, &float_handler);
+  return search(operation, &memory_handler, &convert_handler, &logic_handler, &integer_handler,
+                &float_handler);
 }
 
 }  // namespace tfusion::software::ptx

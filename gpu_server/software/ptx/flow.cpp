@@ -1,8 +1,8 @@
 // From virtual code to final code: basic blocks, their order, and the branches between them.
 //
-// The order matters to the executor, which always runs the group of threads with the lowest program counter first
-// (gang.cpp): in a topological order with every loop in one piece, threads that parted meet again where their paths
-// join. Rows are given out in allocate.cpp.
+// The order matters to the executor, which always runs the group of threads with the lowest program counter
+// first (gang.cpp): in a topological order with every loop in one piece, threads that parted meet again where
+// their paths join. Rows are given out in allocate.cpp.
 
 #include <algorithm>
 #include <numeric>
@@ -41,7 +41,8 @@ class BlockBuilder {
  private:
   std::uint32_t place(std::uint32_t label, std::uint32_t line) const {
     const std::uint32_t at = code_.label_places[label];
-    if (at == ~std::uint32_t{0}) throw CompileError(line, "a branch leads to a name that is no place in the code");
+    if (at == ~std::uint32_t{0})
+      throw CompileError(line, "a branch leads to a name that is no place in the code");
     return at;
   }
 
@@ -70,7 +71,8 @@ class BlockBuilder {
     if (block.next != kNoBlock) block.successors.push_back(block.next);
     if (last.kind == Kind::branch) block.successors.push_back(block_of_[place(last.target, last.line)]);
     if (last.kind == Kind::branch_index) {
-      for (const std::uint32_t label : out_.tables[last.extra]) block.successors.push_back(block_of_[place(label, last.line)]);
+      for (const std::uint32_t label : out_.tables[last.extra])
+        block.successors.push_back(block_of_[place(label, last.line)]);
     }
   }
 
@@ -95,8 +97,10 @@ class Order {
   // A successor that is visited first ends up later in the order.
   std::vector<std::uint32_t> visit_order(std::uint32_t block) const {
     std::vector<std::uint32_t> result = blocks_[block].successors;
-    std::reverse(result.begin(), result.end());  // the fall-through directly behind, unless loops say otherwise
-    std::stable_partition(result.begin(), result.end(), [&](std::uint32_t s) { return !inside(s, loop_[block]); });
+    std::reverse(result.begin(),
+                 result.end());  // the fall-through directly behind, unless loops say otherwise
+    std::stable_partition(result.begin(), result.end(),
+                          [&](std::uint32_t s) { return !inside(s, loop_[block]); });
     return result;
   }
 
@@ -182,8 +186,14 @@ class Order {
 // Writes the blocks in order, with explicit jumps where the order breaks a fall-through.
 class Emitter {
  public:
-  Emitter(const VirtualCode& code, const std::vector<Block>& blocks, const std::vector<std::uint32_t>& order, FunctionCode& out)
-      : code_(code), blocks_(blocks), order_(order), out_(out), start_(blocks.size(), 0), entries_(blocks.size(), 0) {}
+  Emitter(const VirtualCode& code, const std::vector<Block>& blocks, const std::vector<std::uint32_t>& order,
+          FunctionCode& out)
+      : code_(code),
+        blocks_(blocks),
+        order_(order),
+        out_(out),
+        start_(blocks.size(), 0),
+        entries_(blocks.size(), 0) {}
 
   void run() {
     for (const std::uint32_t b : order_) {
@@ -205,7 +215,8 @@ class Emitter {
     }
     for (Instr& instr : out_.code) {
       if (instr.kind != Kind::branch && instr.kind != Kind::fall) continue;
-      const std::uint32_t block = (instr.target & kBlockTarget) != 0 ? instr.target & ~kBlockTarget : block_at(instr.target);
+      const std::uint32_t block =
+          (instr.target & kBlockTarget) != 0 ? instr.target & ~kBlockTarget : block_at(instr.target);
       instr.target = start_[block];
     }
     for (auto& table : out_.tables) {
@@ -218,7 +229,9 @@ class Emitter {
 
   std::uint32_t block_at(std::uint32_t label) const {
     const std::uint32_t at = code_.label_places[label];
-    const auto after = std::upper_bound(blocks_.begin(), blocks_.end(), at, [](std::uint32_t place, const Block& block) { return place < block.first; });
+    const auto after =
+        std::upper_bound(blocks_.begin(), blocks_.end(), at,
+                         [](std::uint32_t place, const Block& block) { return place < block.first; });
     return static_cast<std::uint32_t>(after - blocks_.begin()) - 1;
   }
 
@@ -243,7 +256,8 @@ void finish(VirtualCode&& code, FunctionCode& out) {
     if (reg != kNoRow) reg = rows.offset[reg];
   };
   for (Instr& instr : out.code) {
-    for (std::uint32_t* reg : {&instr.dst, &instr.dst2, &instr.a, &instr.b, &instr.c, &instr.d, &instr.guard}) give(*reg);
+    for (std::uint32_t* reg : {&instr.dst, &instr.dst2, &instr.a, &instr.b, &instr.c, &instr.d, &instr.guard})
+      give(*reg);
   }
   for (std::uint32_t& reg : out.rows) give(reg);
   for (ConstantRow& row : out.constants) give(row.row);

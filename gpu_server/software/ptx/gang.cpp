@@ -12,11 +12,11 @@ namespace tfusion::software::ptx {
 
 namespace {
 
-constexpr std::uint32_t kSpinLoops = 64;          // backward jumps of a spinning fragment before others get a turn
-constexpr std::uint32_t kLoops = 1 << 16;         // of any other
-constexpr std::uint64_t kGangSpinLoops = 1 << 10; // before other gangs and blocks get a turn
+constexpr std::uint32_t kSpinLoops = 64;   // backward jumps of a spinning fragment before others get a turn
+constexpr std::uint32_t kLoops = 1 << 16;  // of any other
+constexpr std::uint64_t kGangSpinLoops = 1 << 10;  // before other gangs and blocks get a turn
 constexpr std::uint64_t kGangLoops = 1 << 22;
-constexpr std::uint32_t kMaxDepth = 4096;         // of calls
+constexpr std::uint32_t kMaxDepth = 4096;  // of calls
 constexpr std::uint64_t kMaxFrameMemory = std::uint64_t{256} << 20;
 
 bool any(const LaneMask& lanes) {
@@ -38,7 +38,9 @@ std::uint32_t first_lane(const LaneMask& lanes) {
   return 0;
 }
 
-void copy_mask(LaneMask& to, const LaneMask& from) { std::memcpy(to, from, sizeof(LaneMask)); }
+void copy_mask(LaneMask& to, const LaneMask& from) {
+  std::memcpy(to, from, sizeof(LaneMask));
+}
 
 // Which of 32 predicates are set.
 std::uint32_t mask_of(const std::uint8_t* predicates) {
@@ -59,8 +61,8 @@ std::uint64_t place(const Frame& frame, std::uint32_t pc) {
 
 }  // namespace
 
-void Gang::prepare(Launch& launch, Block& block, std::uint32_t number, std::uint32_t first_thread, std::uint32_t threads,
-                   std::uint32_t width) {
+void Gang::prepare(Launch& launch, Block& block, std::uint32_t number, std::uint32_t first_thread,
+                   std::uint32_t threads, std::uint32_t width) {
   launch_ = &launch;
   block_ = &block;
   threads_ = threads;
@@ -122,7 +124,8 @@ Frame* Gang::new_frame(std::uint32_t function) {
   } else {
     const FunctionCode& code = launch_->functions()[function];
     const std::uint64_t bytes = std::uint64_t{code.row_bytes} * lanes_.width;
-    if (frame_memory_ + bytes > kMaxFrameMemory) throw Fault{Outcome::illegal_address, first_lane(lanes_.exec), "calls are nested too deeply"};
+    if (frame_memory_ + bytes > kMaxFrameMemory)
+      throw Fault{Outcome::illegal_address, first_lane(lanes_.exec), "calls are nested too deeply"};
     frame_memory_ += bytes;
     frame = std::make_unique<Frame>();
     frame->code = &code;
@@ -130,7 +133,8 @@ Frame* Gang::new_frame(std::uint32_t function) {
     frame->rows = std::make_unique<std::byte[]>(bytes);
     for (const ConstantRow& row : code.constants) {
       std::byte* const to = frame->rows.get() + std::uint64_t{row.row} * lanes_.width;
-      for (std::uint32_t i = 0; i < lanes_.width; ++i) std::memcpy(to + std::uint64_t{i} * row.bytes, &row.value, row.bytes);
+      for (std::uint32_t i = 0; i < lanes_.width; ++i)
+        std::memcpy(to + std::uint64_t{i} * row.bytes, &row.value, row.bytes);
     }
   }
   frame->users = 0;
@@ -145,7 +149,8 @@ Frame* Gang::new_frame(std::uint32_t function) {
 void Gang::drop(Frame* frame) {
   while (frame != nullptr && --frame->users == 0) {
     Frame* const parent = frame->parent;
-    const auto owner = std::find_if(frames_.begin(), frames_.end(), [&](const auto& f) { return f.get() == frame; });
+    const auto owner =
+        std::find_if(frames_.begin(), frames_.end(), [&](const auto& f) { return f.get() == frame; });
     free_frames_[frame->function].push_back(std::move(*owner));
     *owner = std::move(frames_.back());
     frames_.pop_back();
@@ -183,7 +188,9 @@ void Gang::suspend() {
 void Gang::add(const Fragment& fragment) {
   if (fragment.state == Fragment::State::runnable) {
     for (Fragment& other : fragments_) {
-      if (other.state != Fragment::State::runnable || other.pc != fragment.pc || other.frame != fragment.frame) continue;
+      if (other.state != Fragment::State::runnable || other.pc != fragment.pc ||
+          other.frame != fragment.frame)
+        continue;
       for (std::uint32_t w = 0; w < lanes_.warps; ++w) other.lanes[w] |= fragment.lanes[w];
       --fragment.frame->users;
       return;
@@ -216,7 +223,8 @@ void Gang::find_limit() {
 }
 
 bool Gang::runnable() const {
-  return std::any_of(fragments_.begin(), fragments_.end(), [](const Fragment& f) { return f.state == Fragment::State::runnable; });
+  return std::any_of(fragments_.begin(), fragments_.end(),
+                     [](const Fragment& f) { return f.state == Fragment::State::runnable; });
 }
 
 std::uint32_t Gang::waiting_line() const {
@@ -231,7 +239,7 @@ void Gang::check_stop() const {
 bool Gang::loop_back() {
   ++loops_;
   ++run_loops_;
-  if ((loops_ & 15) == 0) check_stop();
+  if ((++ticks_ & 15) == 0) check_stop();
   return loops_ >= (spinning_ ? kSpinLoops : kLoops);
 }
 
@@ -240,6 +248,7 @@ Gang::Status Gang::run() {
   bool give_way = false;
   for (;;) {
     if (fragments_.empty()) return Status::finished;
+    if ((++ticks_ & 15) == 0) check_stop();  // loops may be cut short by barriers
     if (waiters_) release_exchanges();
     std::size_t chosen = fragments_.size();
     std::size_t runnable_count = 0;
@@ -247,8 +256,9 @@ Gang::Status Gang::run() {
       const Fragment& f = fragments_[i];
       if (f.state != Fragment::State::runnable) continue;
       ++runnable_count;
-      if (chosen == fragments_.size() || (give_way ? f.last_run < fragments_[chosen].last_run
-                                                   : place(*f.frame, f.pc) < place(*fragments_[chosen].frame, fragments_[chosen].pc))) {
+      if (chosen == fragments_.size() ||
+          (give_way ? f.last_run < fragments_[chosen].last_run
+                    : place(*f.frame, f.pc) < place(*fragments_[chosen].frame, fragments_[chosen].pc))) {
         chosen = i;
       }
     }
@@ -293,7 +303,8 @@ void Gang::run_fragment() {
         branch_index(in);
         if (loop_back()) return;
         break;
-      case Kind::call: case Kind::call_indirect:
+      case Kind::call:
+      case Kind::call_indirect:
         call(in);
         if (loop_back()) return;
         break;
@@ -309,7 +320,8 @@ void Gang::run_fragment() {
         copy_mask(hit, current_.lanes);
         if (in.guard != kNoRow) {
           const std::uint8_t* const p = lanes_.row<std::uint8_t>(in.guard);
-          for (std::uint32_t w = 0; w < lanes_.warps; ++w) hit[w] &= in.guard_negated ? ~mask_of(p + w * kWarp) : mask_of(p + w * kWarp);
+          for (std::uint32_t w = 0; w < lanes_.warps; ++w)
+            hit[w] &= in.guard_negated ? ~mask_of(p + w * kWarp) : mask_of(p + w * kWarp);
         }
         if (any(hit)) throw Fault{Outcome::trap, first_lane(hit), "trap instruction"};
         ++current_.pc;
@@ -399,7 +411,8 @@ void Gang::branch_index(const Instr& in) {
   const std::uint32_t* const index = lanes_.row<std::uint32_t>(in.a);
   const std::uint32_t first = first_lane(current_.lanes);
   const std::uint32_t chosen = index[first];
-  if (chosen >= table.size()) throw Fault{Outcome::illegal_instruction, first, "indexed branch past the end of its table"};
+  if (chosen >= table.size())
+    throw Fault{Outcome::illegal_instruction, first, "indexed branch past the end of its table"};
   LaneMask others = {};
   for (std::uint32_t w = 0; w < lanes_.warps; ++w) {
     for (std::uint32_t rest = current_.lanes[w]; rest != 0; rest &= rest - 1) {
@@ -421,16 +434,21 @@ void Gang::call(const Instr& in) {
     const std::uint32_t first = first_lane(current_.lanes);
     const std::uint64_t address = addresses[first];
     const std::uint64_t number = (address - kFunctionWindow) / kFunctionStride;
-    if (address < kFunctionWindow || address % kFunctionStride != 0 || number >= launch_->functions().size()) {
-      throw Fault{Outcome::illegal_instruction, first, "call through a pointer that is no function's address"};
+    if (address < kFunctionWindow || address % kFunctionStride != 0 ||
+        number >= launch_->functions().size()) {
+      throw Fault{Outcome::illegal_instruction, first,
+                  "call through a pointer that is no function's address"};
     }
     function = static_cast<std::uint32_t>(number);
     const FunctionCode& callee = launch_->functions()[function];
     const auto same = [](const std::vector<CallArgument>& a, const std::vector<CallArgument>& b) {
-      return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](const CallArgument& x, const CallArgument& y) { return x.bytes == y.bytes; });
+      return a.size() == b.size() &&
+             std::equal(a.begin(), a.end(), b.begin(),
+                        [](const CallArgument& x, const CallArgument& y) { return x.bytes == y.bytes; });
     };
     if (!same(site.parameters, callee.parameters) || !same(site.returns, callee.returns)) {
-      throw Fault{Outcome::illegal_instruction, first, "call of '" + callee.name + "' with the wrong parameters"};
+      throw Fault{Outcome::illegal_instruction, first,
+                  "call of '" + callee.name + "' with the wrong parameters"};
     }
     LaneMask others = {};
     for (std::uint32_t w = 0; w < lanes_.warps; ++w) {
@@ -445,7 +463,8 @@ void Gang::call(const Instr& in) {
   const FunctionCode& code = launch_->functions()[function];
   const std::uint64_t base = caller->local_base + caller->code->local_bytes;
   if (base + code.local_bytes > lanes_.local_bytes || caller->depth + 1 >= kMaxDepth) {
-    throw Fault{Outcome::illegal_address, first_lane(current_.lanes), "stack overflow in the call of '" + code.name + "'"};
+    throw Fault{Outcome::illegal_address, first_lane(current_.lanes),
+                "stack overflow in the call of '" + code.name + "'"};
   }
   Frame* const frame = new_frame(function);
   frame->parent = caller;  // the fragment's use of the caller becomes the frame's
@@ -457,9 +476,11 @@ void Gang::call(const Instr& in) {
   copy_mask(frame->lanes, current_.lanes);
   for (std::uint32_t w = 0; w < lanes_.warps; ++w) {
     for (std::uint32_t rest = current_.lanes[w]; rest != 0; rest &= rest - 1) {
-      std::byte* const own = lanes_.local + (w * kWarp + static_cast<std::uint32_t>(std::countr_zero(rest))) * lanes_.local_stride;
+      std::byte* const own = lanes_.local + (w * kWarp + static_cast<std::uint32_t>(std::countr_zero(rest))) *
+                                                lanes_.local_stride;
       for (std::size_t k = 0; k < site.parameters.size(); ++k) {
-        std::memcpy(own + base + code.parameters[k].offset, own + caller->local_base + site.parameters[k].offset, site.parameters[k].bytes);
+        std::memcpy(own + base + code.parameters[k].offset,
+                    own + caller->local_base + site.parameters[k].offset, site.parameters[k].bytes);
       }
     }
   }
@@ -490,9 +511,11 @@ void Gang::leave(const Instr& in) {
   const CallSite& site = *frame->site;
   for (std::uint32_t w = 0; w < lanes_.warps; ++w) {
     for (std::uint32_t rest = current_.lanes[w]; rest != 0; rest &= rest - 1) {
-      std::byte* const own = lanes_.local + (w * kWarp + static_cast<std::uint32_t>(std::countr_zero(rest))) * lanes_.local_stride;
+      std::byte* const own = lanes_.local + (w * kWarp + static_cast<std::uint32_t>(std::countr_zero(rest))) *
+                                                lanes_.local_stride;
       for (std::size_t k = 0; k < site.returns.size(); ++k) {
-        std::memcpy(own + caller->local_base + site.returns[k].offset, own + frame->local_base + frame->code->returns[k].offset, site.returns[k].bytes);
+        std::memcpy(own + caller->local_base + site.returns[k].offset,
+                    own + frame->local_base + frame->code->returns[k].offset, site.returns[k].bytes);
       }
     }
   }

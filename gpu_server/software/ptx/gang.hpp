@@ -1,10 +1,10 @@
 // Up to 256 threads of a block that run in lockstep, and the groups they part into where they diverge.
 //
-// A Fragment is a set of lanes at one program counter of one frame. While all lanes agree there is one fragment. A
-// branch that lanes take differently splits it. Of the fragments that can run, the one deepest in calls and then
-// with the lowest program counter runs, so that lanes which fell behind catch up and fragments that meet are joined
-// (flow.cpp orders the code for that). Fairness: a fragment that loops for long while others wait gives way, so
-// that threads may spin for each other, as independent thread scheduling allows.
+// A Fragment is a set of lanes at one program counter of one frame. While all lanes agree there is one
+// fragment. A branch that lanes take differently splits it. Of the fragments that can run, the one deepest in
+// calls and then with the lowest program counter runs, so that lanes which fell behind catch up and fragments
+// that meet are joined (flow.cpp orders the code for that). Fairness: a fragment that loops for long while
+// others wait gives way, so that threads may spin for each other, as independent thread scheduling allows.
 //
 // Owned by a Block (block.hpp); one machine thread runs all gangs of a block in turn.
 #pragma once
@@ -53,8 +53,8 @@ class Gang {
   Gang& operator=(const Gang&) = delete;
 
   // Makes ready for blocks of one launch.
-  void prepare(Launch& launch, Block& block, std::uint32_t number, std::uint32_t first_thread, std::uint32_t threads,
-               std::uint32_t width);
+  void prepare(Launch& launch, Block& block, std::uint32_t number, std::uint32_t first_thread,
+               std::uint32_t threads, std::uint32_t width);
   // All threads stand at the kernel's start.
   void start();
 
@@ -89,11 +89,11 @@ class Gang {
 
   void enter(const Fragment& fragment);  // becomes the current one
   void set_exec(const LaneMask& lanes);
-  void suspend();                   // the current one goes back among the others
-  void add(const Fragment& fragment);    // joins one that stands at the same place
+  void suspend();                                       // the current one goes back among the others
+  void add(const Fragment& fragment);                   // joins one that stands at the same place
   void split(const LaneMask& lanes, std::uint32_t pc);  // these lanes of the current one go elsewhere
   void find_limit();
-  bool loop_back();                 // counts a backward jump; true: give way
+  bool loop_back();  // counts a backward jump; true: give way
   Frame* new_frame(std::uint32_t function);
   void drop(Frame* frame);
   void check_stop() const;
@@ -104,12 +104,13 @@ class Gang {
   std::vector<Fragment> fragments_;  // all but the current one
   Fragment current_;
   bool has_current_ = false;
-  bool waiters_ = false;      // some fragment waits in an exchange
-  std::uint64_t limit_ = 0;   // the place (depth, pc) at which another fragment is due
-  bool favoured_ = false;     // the current one runs out of order, for fairness
-  bool spinning_ = false;     // it read memory as a spinning thread does
-  std::uint32_t loops_ = 0;   // backward jumps since it began
+  bool waiters_ = false;     // some fragment waits in an exchange
+  std::uint64_t limit_ = 0;  // the place (depth, pc) at which another fragment is due
+  bool favoured_ = false;    // the current one runs out of order, for fairness
+  bool spinning_ = false;    // it read memory as a spinning thread does
+  std::uint32_t loops_ = 0;  // backward jumps since it began
   std::uint64_t run_loops_ = 0;
+  std::uint32_t ticks_ = 0;  // counts towards the next look at the stop flag
   std::uint64_t clock_ = 0;
   const Instr* instr_ = nullptr;
   std::uint32_t threads_ = 0;

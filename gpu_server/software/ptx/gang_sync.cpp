@@ -28,7 +28,9 @@ bool Gang::barrier(const Instr& in) {
     }
   }
   const std::uint32_t id = ids[first];
-  if (id >= Block::kBarriers) throw Fault{Outcome::illegal_instruction, first, "barrier number " + std::to_string(id) + " (there are 0 to 15)"};
+  if (id >= Block::kBarriers)
+    throw Fault{Outcome::illegal_instruction, first,
+                "barrier number " + std::to_string(id) + " (there are 0 to 15)"};
   const std::uint32_t expected = in.b == kNoRow ? 0 : lanes_.row<std::uint32_t>(in.b)[first];
   if (some_other) split(others, current_.pc);
   std::uint32_t arrived = 0;

@@ -19,8 +19,8 @@ struct SpecialRegister {
 };
 // run == nullptr: no such special register. `component`: -1 if none was given.
 SpecialRegister find_special_register(std::string_view name, int component);
-void read_local_base(Lanes&, const Instr&);      // dst(8) = address of byte imm of the running frame
-void is_in_window(Lanes&, const Instr&);         // isspacep: dst = a in window imm (a Space)
+void read_local_base(Lanes&, const Instr&);  // dst(8) = address of byte imm of the running frame
+void is_in_window(Lanes&, const Instr&);     // isspacep: dst = a in window imm (a Space)
 void read_active_mask(Lanes&, const Instr&);
 void full_fence(Lanes&, const Instr&);
 void do_nothing(Lanes&, const Instr&);
@@ -28,7 +28,8 @@ void do_nothing(Lanes&, const Instr&);
 // --- atomics.cpp
 
 enum class AtomicOp : std::uint8_t { add, exch, cas, min, max, inc, dec, and_, or_, xor_ };
-// dst = old value (kNoRow: red), a = address, b, c = operands, imm = offset. nullptr: there is no such instruction.
+// dst = old value (kNoRow: red), a = address, b, c = operands, imm = offset. nullptr: there is no such
+// instruction.
 Handler find_atomic(AtomicOp op, Type type, Space space);
 
 // --- warp_handlers.cpp: kinds of exchange. `collect` puts row a (c: predicates) into the exchange.
@@ -48,9 +49,9 @@ void elect(Lanes&, const Instr&);
 
 // --- builtins.cpp
 
-void device_printf(Lanes&, const Instr&);   // dst(4) = a: format, b: arguments
-void device_assert(Lanes&, const Instr&);   // a: message, b: file, c: line(4), d: function
-void device_malloc(Lanes&, const Instr&);   // dst(8) = a(8)
-void device_free(Lanes&, const Instr&);     // a(8)
+void device_printf(Lanes&, const Instr&);  // dst(4) = a: format, b: arguments
+void device_assert(Lanes&, const Instr&);  // a: message, b: file, c: line(4), d: function
+void device_malloc(Lanes&, const Instr&);  // dst(8) = a(8)
+void device_free(Lanes&, const Instr&);    // a(8)
 
 }  // namespace tfusion::software::ptx

@@ -1,8 +1,9 @@
 // The executor's own instruction form, made by the lowering and run by Gang (gang.cpp).
 //
-// A register is a row of `width` lanes; an Instr names rows by their offset in bytes per lane, so that the row's
-// address is frame + offset * width. Every operand is such a row: constants have rows of their own, filled when a
-// frame is made. While the lowering is at work the same fields hold numbers of virtual registers instead.
+// A register is a row of `width` lanes; an Instr names rows by their offset in bytes per lane, so that the
+// row's address is frame + offset * width. Every operand is such a row: constants have rows of their own,
+// filled when a frame is made. While the lowering is at work the same fields hold numbers of virtual
+// registers instead.
 #pragma once
 
 #include <cstddef>
@@ -21,17 +22,17 @@ using Handler = void (*)(Lanes&, const Instr&);
 constexpr std::uint32_t kNoRow = ~std::uint32_t{0};
 
 enum class Kind : std::uint8_t {
-  plain,         // run() and go on
-  fall,          // go on at `target`, the start of the next block
-  branch,        // to `target`, or where the guard is false to the next instruction
-  branch_index,  // to Function::tables[extra][row a]
-  call,          // CallSite `extra`
-  call_indirect, // the same, function address in row a
+  plain,          // run() and go on
+  fall,           // go on at `target`, the start of the next block
+  branch,         // to `target`, or where the guard is false to the next instruction
+  branch_index,   // to Function::tables[extra][row a]
+  call,           // CallSite `extra`
+  call_indirect,  // the same, function address in row a
   ret,
   exit,
   trap,
-  barrier,       // bar/barrier of the whole block: Barrier `extra`
-  exchange,      // waits for the lanes named by row d, then run() with all of them
+  barrier,   // bar/barrier of the whole block: Barrier `extra`
+  exchange,  // waits for the lanes named by row d, then run() with all of them
 };
 
 struct Instr {
@@ -46,14 +47,14 @@ struct Instr {
   std::uint32_t d = kNoRow;
   std::uint32_t guard = kNoRow;
   std::uint32_t target = 0;
-  std::uint32_t extra = 0;       // index into a table of the function, by kind or handler
-  std::uint32_t list = 0;        // rows of a vector operand: Function::rows[list .. list + list_count)
+  std::uint32_t extra = 0;  // index into a table of the function, by kind or handler
+  std::uint32_t list = 0;   // rows of a vector operand: Function::rows[list .. list + list_count)
   std::uint32_t line = 0;
   std::uint8_t list_count = 0;
   Kind kind = Kind::plain;
   bool guard_negated = false;
-  bool list_written = false;     // the list's rows are results
-  bool waits = false;            // reads memory in a way that a spinning thread would: see Gang's fairness
+  bool list_written = false;  // the list's rows are results
+  bool waits = false;         // reads memory in a way that a spinning thread would: see Gang's fairness
 };
 
 // bar.sync, bar.red, bar.arrive

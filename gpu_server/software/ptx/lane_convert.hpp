@@ -1,7 +1,7 @@
 // cvt between every pair of numeric types. Included by lanes_*.cpp.
 //
-// The handler's source and result rows have exactly the types' widths; in.imm is the rounding of a conversion that
-// rounds to a floating-point number in a directed mode.
+// The handler's source and result rows have exactly the types' widths; in.imm is the rounding of a conversion
+// that rounds to a floating-point number in a directed mode.
 
 namespace tfusion::software::ptx::TFUSION_LANES {
 namespace {
@@ -95,7 +95,9 @@ void narrow_directed(Lanes& l, const Instr& in) {
     const bool shrink = in.imm == FE_TOWARDZERO ? (negative ? down : up)
                         : in.imm == FE_DOWNWARD ? (!negative && up)
                                                 : (negative && down);
-    const bool grow = in.imm == FE_DOWNWARD ? (negative && up) : in.imm == FE_UPWARD ? (!negative && down) : false;
+    const bool grow = in.imm == FE_DOWNWARD ? (negative && up)
+                      : in.imm == FE_UPWARD ? (!negative && down)
+                                            : false;
     if (shrink) bits = static_cast<typename D::Bits>(bits - 1);
     if (grow) bits = static_cast<typename D::Bits>(bits + 1);
     if constexpr (Sat) bits = D::template store<false, true>(D::template load<false>(bits));
@@ -106,29 +108,43 @@ void narrow_directed(Lanes& l, const Instr& in) {
 template <class Pick>
 Handler by_any_integer(Type type, Pick pick) {
   switch (type) {
-    case Type::u8: case Type::b8: return pick(Tag<std::uint8_t>{});
-    case Type::s8: return pick(Tag<std::int8_t>{});
-    default: return by_integer(type, pick);
+    case Type::u8:
+    case Type::b8:
+      return pick(Tag<std::uint8_t>{});
+    case Type::s8:
+      return pick(Tag<std::int8_t>{});
+    default:
+      return by_integer(type, pick);
   }
 }
 template <class Pick>
 Handler by_float(Type type, Pick pick) {
   switch (type) {
-    case Type::f16: return pick(Tag<F16>{});
-    case Type::bf16: return pick(Tag<BF16>{});
-    case Type::f32: return pick(Tag<F32>{});
-    case Type::f64: return pick(Tag<F64>{});
-    default: return nullptr;
+    case Type::f16:
+      return pick(Tag<F16>{});
+    case Type::bf16:
+      return pick(Tag<BF16>{});
+    case Type::f32:
+      return pick(Tag<F32>{});
+    case Type::f64:
+      return pick(Tag<F64>{});
+    default:
+      return nullptr;
   }
 }
 template <class Pick>
 Handler by_integral_rounding(Rounding rounding, Pick pick) {
   switch (rounding) {
-    case Rounding::rni: return pick(std::integral_constant<Rounding, Rounding::rni>{});
-    case Rounding::rzi: return pick(std::integral_constant<Rounding, Rounding::rzi>{});
-    case Rounding::rmi: return pick(std::integral_constant<Rounding, Rounding::rmi>{});
-    case Rounding::rpi: return pick(std::integral_constant<Rounding, Rounding::rpi>{});
-    default: return pick(std::integral_constant<Rounding, Rounding::none>{});
+    case Rounding::rni:
+      return pick(std::integral_constant<Rounding, Rounding::rni>{});
+    case Rounding::rzi:
+      return pick(std::integral_constant<Rounding, Rounding::rzi>{});
+    case Rounding::rmi:
+      return pick(std::integral_constant<Rounding, Rounding::rmi>{});
+    case Rounding::rpi:
+      return pick(std::integral_constant<Rounding, Rounding::rpi>{});
+    default:
+      return pick(std::integral_constant<Rounding, Rounding::none>{});
   }
 }
 
@@ -137,13 +153,15 @@ Handler find_directed_convert(const Operation& o) {
   if constexpr (sizeof(typename D::Bits) == 2) {
     return o.saturate ? &narrow_directed<S, D, true> : &narrow_directed<S, D, false>;
   } else {
-    if (o.flush) return o.saturate ? &convert_directed<S, D, true, true> : &convert_directed<S, D, true, false>;
+    if (o.flush)
+      return o.saturate ? &convert_directed<S, D, true, true> : &convert_directed<S, D, true, false>;
     return o.saturate ? &convert_directed<S, D, false, true> : &convert_directed<S, D, false, false>;
   }
 }
 
 Handler find_convert(const Operation& o) {
-  const bool directed_mode = o.rounding == Rounding::rz || o.rounding == Rounding::rm || o.rounding == Rounding::rp;
+  const bool directed_mode =
+      o.rounding == Rounding::rz || o.rounding == Rounding::rm || o.rounding == Rounding::rp;
   if (!is_float(o.source) && !is_float(o.type)) {
     return by_any_integer(o.source, [&](auto from) -> Handler {
       using S = typename decltype(from)::type;
@@ -159,7 +177,8 @@ Handler find_convert(const Operation& o) {
       return by_float(o.type, [&](auto to) -> Handler {
         using D = typename decltype(to)::type;
         if (directed_mode) return find_directed_convert<S, D>(o);
-        return o.saturate ? &unary<IntToFloat<S, D, true>, typename D::Bits, S> : &unary<IntToFloat<S, D, false>, typename D::Bits, S>;
+        return o.saturate ? &unary<IntToFloat<S, D, true>, typename D::Bits, S>
+                          : &unary<IntToFloat<S, D, false>, typename D::Bits, S>;
       });
     });
   }
@@ -171,8 +190,10 @@ Handler find_convert(const Operation& o) {
         return by_integral_rounding(o.rounding, [&](auto mode) -> Handler {
           constexpr Rounding R = decltype(mode)::value;
           if constexpr (R == Rounding::none) return nullptr;
-          if constexpr (!std::is_same_v<S, F32>) return &unary<FloatToInt<S, D, R, false>, D, typename S::Bits>;
-          return o.flush ? &unary<FloatToInt<S, D, R, true>, D, typename S::Bits> : &unary<FloatToInt<S, D, R, false>, D, typename S::Bits>;
+          if constexpr (!std::is_same_v<S, F32>)
+            return &unary<FloatToInt<S, D, R, false>, D, typename S::Bits>;
+          return o.flush ? &unary<FloatToInt<S, D, R, true>, D, typename S::Bits>
+                         : &unary<FloatToInt<S, D, R, false>, D, typename S::Bits>;
         });
       });
     });
@@ -194,9 +215,11 @@ Handler find_convert(const Operation& o) {
         // Rounding to an integral value goes with a conversion to the same type.
         if constexpr (R != Rounding::none && !std::is_same_v<S, D>) return nullptr;
         if (o.flush) {
-          return o.saturate ? &unary<FloatToFloat<S, D, R, true, true>, B, A> : &unary<FloatToFloat<S, D, R, true, false>, B, A>;
+          return o.saturate ? &unary<FloatToFloat<S, D, R, true, true>, B, A>
+                            : &unary<FloatToFloat<S, D, R, true, false>, B, A>;
         }
-        return o.saturate ? &unary<FloatToFloat<S, D, R, false, true>, B, A> : &unary<FloatToFloat<S, D, R, false, false>, B, A>;
+        return o.saturate ? &unary<FloatToFloat<S, D, R, false, true>, B, A>
+                          : &unary<FloatToFloat<S, D, R, false, false>, B, A>;
       });
     });
   });

@@ -1,7 +1,7 @@
 // Floating-point formats: how the bits of a row become a number to compute with, and back.
 //
-// Included by lanes_*.cpp for each instruction set, and by atomics.cpp. f16 and bf16 are computed in a wider format
-// that makes the second rounding harmless.
+// Included by lanes_*.cpp for each instruction set, and by atomics.cpp. f16 and bf16 are computed in a wider
+// format that makes the second rounding harmless.
 
 namespace tfusion::software::ptx::TFUSION_LANES {
 namespace {
@@ -18,21 +18,25 @@ inline std::uint16_t float_to_half(float value) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
   const std::uint32_t magnitude = bits & 0x7FFFFFFFu;
   const std::uint32_t normal = (magnitude + 0xC8000FFFu + ((magnitude >> 13) & 1)) >> 13;
-  const std::uint32_t small = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3F000000u;
+  const std::uint32_t small =
+      std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3F000000u;
   std::uint32_t half = magnitude < 0x38800000u ? small : normal;
   half = magnitude >= 0x477FF000u ? 0x7C00u : half;
   const std::uint32_t sign = (bits >> 16) & 0x8000u;
   return static_cast<std::uint16_t>(magnitude > 0x7F800000u ? 0x7FFFu : half | sign);
 }
 
-inline float bfloat_to_float(std::uint16_t value) { return std::bit_cast<float>(static_cast<std::uint32_t>(value) << 16); }
+inline float bfloat_to_float(std::uint16_t value) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(value) << 16);
+}
 inline std::uint16_t float_to_bfloat(float value) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
   const std::uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1)) >> 16;
   return static_cast<std::uint16_t>((bits & 0x7FFFFFFFu) > 0x7F800000u ? 0x7FFFu : rounded);
 }
 
-// The float next to `value` that is odd in its last place unless it is exact: a further rounding is then correct.
+// The float next to `value` that is odd in its last place unless it is exact: a further rounding is then
+// correct.
 inline float to_odd_float(double value) {
   const float near = static_cast<float>(value);
   const double back = static_cast<double>(near);
@@ -42,7 +46,8 @@ inline float to_odd_float(double value) {
   return std::bit_cast<float>(bits);
 }
 
-// a * b + c in double, odd in its last place unless exact; exact products (a, b of at most 24 bits) are required.
+// a * b + c in double, odd in its last place unless exact; exact products (a, b of at most 24 bits) are
+// required.
 inline double fma_to_odd(double a, double b, double c) {
   const double product = a * b;
   const double sum = product + c;
@@ -68,11 +73,13 @@ struct F32 {
   using Bits = std::uint32_t;
   using Math = float;
   static constexpr Bits kSign = 0x80000000u;
-  template <bool Flush> static Math load(Bits bits) {
+  template <bool Flush>
+  static Math load(Bits bits) {
     const float value = std::bit_cast<float>(bits);
     return Flush ? flush(value) : value;
   }
-  template <bool Flush, bool Sat> static Bits store(Math value) {
+  template <bool Flush, bool Sat>
+  static Bits store(Math value) {
     if (Flush) value = flush(value);
     if (Sat) value = saturate(value);
     return value == value ? std::bit_cast<Bits>(value) : 0x7FFFFFFFu;
@@ -82,8 +89,12 @@ struct F64 {
   using Bits = std::uint64_t;
   using Math = double;
   static constexpr Bits kSign = std::uint64_t{1} << 63;
-  template <bool> static Math load(Bits bits) { return std::bit_cast<double>(bits); }
-  template <bool, bool Sat> static Bits store(Math value) {
+  template <bool>
+  static Math load(Bits bits) {
+    return std::bit_cast<double>(bits);
+  }
+  template <bool, bool Sat>
+  static Bits store(Math value) {
     if (Sat) value = saturate(value);
     return std::bit_cast<Bits>(value);
   }
@@ -92,11 +103,13 @@ struct F16 {
   using Bits = std::uint16_t;
   using Math = float;
   static constexpr Bits kSign = 0x8000u;
-  template <bool Flush> static Math load(Bits bits) {
+  template <bool Flush>
+  static Math load(Bits bits) {
     if (Flush && (bits & 0x7C00u) == 0) bits = static_cast<Bits>(bits & kSign);
     return half_to_float(bits);
   }
-  template <bool Flush, bool Sat> static Bits store(Math value) {
+  template <bool Flush, bool Sat>
+  static Bits store(Math value) {
     if (Sat) value = saturate(value);
     Bits bits = float_to_half(value);
     if (Flush && (bits & 0x7C00u) == 0) bits = static_cast<Bits>(bits & kSign);
@@ -107,8 +120,14 @@ struct BF16 {
   using Bits = std::uint16_t;
   using Math = float;
   static constexpr Bits kSign = 0x8000u;
-  template <bool> static Math load(Bits bits) { return bfloat_to_float(bits); }
-  template <bool, bool Sat> static Bits store(Math value) { return float_to_bfloat(Sat ? saturate(value) : value); }
+  template <bool>
+  static Math load(Bits bits) {
+    return bfloat_to_float(bits);
+  }
+  template <bool, bool Sat>
+  static Bits store(Math value) {
+    return float_to_bfloat(Sat ? saturate(value) : value);
+  }
 };
 
 }  // namespace

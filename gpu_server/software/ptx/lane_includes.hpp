@@ -1,5 +1,5 @@
-// The headers that lane handlers need, kept apart so that they are read before the instruction set is raised: inline
-// code of the standard library must not be compiled for instructions that the machine may lack.
+// The headers that lane handlers need, kept apart so that they are read before the instruction set is raised:
+// inline code of the standard library must not be compiled for instructions that the machine may lack.
 #pragma once
 
 #include <algorithm>

@@ -7,9 +7,24 @@ namespace {
 template <class T>
 using Work = std::conditional_t<(sizeof(T) < 4), std::uint32_t, Unsigned<T>>;
 
-struct Add { template <class T> static T run(T a, T b) { return static_cast<T>(Work<T>(a) + Work<T>(b)); } };
-struct Sub { template <class T> static T run(T a, T b) { return static_cast<T>(Work<T>(a) - Work<T>(b)); } };
-struct MulLo { template <class T> static T run(T a, T b) { return static_cast<T>(Work<T>(a) * Work<T>(b)); } };
+struct Add {
+  template <class T>
+  static T run(T a, T b) {
+    return static_cast<T>(Work<T>(a) + Work<T>(b));
+  }
+};
+struct Sub {
+  template <class T>
+  static T run(T a, T b) {
+    return static_cast<T>(Work<T>(a) - Work<T>(b));
+  }
+};
+struct MulLo {
+  template <class T>
+  static T run(T a, T b) {
+    return static_cast<T>(Work<T>(a) * Work<T>(b));
+  }
+};
 
 template <class T>
 T clamp_wide(typename Wide<T>::type value) {
@@ -19,17 +34,20 @@ T clamp_wide(typename Wide<T>::type value) {
   return static_cast<T>(value < low ? low : value > high ? high : value);
 }
 struct AddSat {
-  template <class T> static T run(T a, T b) {
+  template <class T>
+  static T run(T a, T b) {
     return clamp_wide<T>(static_cast<typename Wide<T>::type>(a) + static_cast<typename Wide<T>::type>(b));
   }
 };
 struct SubSat {
-  template <class T> static T run(T a, T b) {
+  template <class T>
+  static T run(T a, T b) {
     return clamp_wide<T>(static_cast<typename Wide<T>::type>(a) - static_cast<typename Wide<T>::type>(b));
   }
 };
 struct MulWide {
-  template <class T> static typename Wide<T>::type run(T a, T b) {
+  template <class T>
+  static typename Wide<T>::type run(T a, T b) {
     using W = typename Wide<T>::type;
     return static_cast<W>(static_cast<W>(a) * static_cast<W>(b));
   }
@@ -40,20 +58,28 @@ inline std::uint32_t MulWide::run<std::uint16_t>(std::uint16_t a, std::uint16_t 
   return static_cast<std::uint32_t>(a) * static_cast<std::uint32_t>(b);
 }
 struct MulHi {
-  template <class T> static T run(T a, T b) { return static_cast<T>(MulWide::run<T>(a, b) >> (sizeof(T) * 8)); }
+  template <class T>
+  static T run(T a, T b) {
+    return static_cast<T>(MulWide::run<T>(a, b) >> (sizeof(T) * 8));
+  }
 };
 struct MadLo {
-  template <class T> static T run(T a, T b, T c) {
+  template <class T>
+  static T run(T a, T b, T c) {
     return static_cast<T>(Work<T>(a) * Work<T>(b) + Work<T>(c));
   }
 };
 struct MadHi {
-  template <class T> static T run(T a, T b, T c) {
+  template <class T>
+  static T run(T a, T b, T c) {
     return static_cast<T>(Work<T>(MulHi::run<T>(a, b)) + Work<T>(c));
   }
 };
 struct MadHiSat {
-  template <class T> static T run(T a, T b, T c) { return AddSat::run<T>(MulHi::run<T>(a, b), c); }
+  template <class T>
+  static T run(T a, T b, T c) {
+    return AddSat::run<T>(MulHi::run<T>(a, b), c);
+  }
 };
 template <class T>
 struct MadWide {
@@ -64,22 +90,43 @@ struct MadWide {
 };
 template <class T>
 inline std::int64_t low24(T a) {
-  if constexpr (std::is_signed_v<T>) return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) << 40) >> 40;
+  if constexpr (std::is_signed_v<T>)
+    return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) << 40) >> 40;
   return static_cast<std::int64_t>(a & 0xFFFFFFu);
 }
 struct Mul24Lo {
-  template <class T> static T run(T a, T b) { return static_cast<T>(low24(a) * low24(b)); }
+  template <class T>
+  static T run(T a, T b) {
+    return static_cast<T>(low24(a) * low24(b));
+  }
 };
 struct Mul24Hi {
-  template <class T> static T run(T a, T b) { return static_cast<T>((low24(a) * low24(b)) >> 16); }
+  template <class T>
+  static T run(T a, T b) {
+    return static_cast<T>((low24(a) * low24(b)) >> 16);
+  }
 };
-struct Mad24Lo { template <class T> static T run(T a, T b, T c) { return Add::run<T>(Mul24Lo::run<T>(a, b), c); } };
-struct Mad24Hi { template <class T> static T run(T a, T b, T c) { return Add::run<T>(Mul24Hi::run<T>(a, b), c); } };
+struct Mad24Lo {
+  template <class T>
+  static T run(T a, T b, T c) {
+    return Add::run<T>(Mul24Lo::run<T>(a, b), c);
+  }
+};
+struct Mad24Hi {
+  template <class T>
+  static T run(T a, T b, T c) {
+    return Add::run<T>(Mul24Hi::run<T>(a, b), c);
+  }
+};
 struct Mad24HiSat {
-  template <class T> static T run(T a, T b, T c) { return AddSat::run<T>(Mul24Hi::run<T>(a, b), c); }
+  template <class T>
+  static T run(T a, T b, T c) {
+    return AddSat::run<T>(Mul24Hi::run<T>(a, b), c);
+  }
 };
 struct Sad {
-  template <class T> static T run(T a, T b, T c) {
+  template <class T>
+  static T run(T a, T b, T c) {
     const Work<T> difference = a < b ? Work<T>(b) - Work<T>(a) : Work<T>(a) - Work<T>(b);
     return static_cast<T>(difference + Work<T>(c));
   }
@@ -87,7 +134,8 @@ struct Sad {
 
 // A zero divisor gives all ones, as the hardware does; the remainder is then the dividend.
 struct Div {
-  template <class T> static T run(T a, T b) {
+  template <class T>
+  static T run(T a, T b) {
     if constexpr (sizeof(T) <= 4) {
       // 53 bits of quotient are enough to make the truncated 32-bit quotient exact.
       const double quotient = static_cast<double>(a) / static_cast<double>(b == 0 ? T{1} : b);
@@ -101,34 +149,71 @@ struct Div {
   }
 };
 struct Rem {
-  template <class T> static T run(T a, T b) {
+  template <class T>
+  static T run(T a, T b) {
     const T quotient = Div::run<T>(a, b);
     const T rest = static_cast<T>(Work<T>(a) - Work<T>(quotient) * Work<T>(b));
     return b == 0 ? a : rest;
   }
 };
-struct Abs { template <class T> static T run(T a) { return a < 0 ? static_cast<T>(Work<T>{0} - Work<T>(a)) : a; } };
-struct Neg { template <class T> static T run(T a) { return static_cast<T>(Work<T>{0} - Work<T>(a)); } };
-struct Min { template <class T> static T run(T a, T b) { return a < b ? a : b; } };
-struct Max { template <class T> static T run(T a, T b) { return a > b ? a : b; } };
-struct MinRelu { template <class T> static T run(T a, T b) { return Max::run<T>(Min::run<T>(a, b), T{0}); } };
-struct MaxRelu { template <class T> static T run(T a, T b) { return Max::run<T>(Max::run<T>(a, b), T{0}); } };
+struct Abs {
+  template <class T>
+  static T run(T a) {
+    return a < 0 ? static_cast<T>(Work<T>{0} - Work<T>(a)) : a;
+  }
+};
+struct Neg {
+  template <class T>
+  static T run(T a) {
+    return static_cast<T>(Work<T>{0} - Work<T>(a));
+  }
+};
+struct Min {
+  template <class T>
+  static T run(T a, T b) {
+    return a < b ? a : b;
+  }
+};
+struct Max {
+  template <class T>
+  static T run(T a, T b) {
+    return a > b ? a : b;
+  }
+};
+struct MinRelu {
+  template <class T>
+  static T run(T a, T b) {
+    return Max::run<T>(Min::run<T>(a, b), T{0});
+  }
+};
+struct MaxRelu {
+  template <class T>
+  static T run(T a, T b) {
+    return Max::run<T>(Max::run<T>(a, b), T{0});
+  }
+};
 template <class F, class Half>
 struct Halves {  // u16x2, s16x2
   static std::uint32_t run(std::uint32_t a, std::uint32_t b) {
-    const auto low = static_cast<std::uint16_t>(F::template run<Half>(static_cast<Half>(a), static_cast<Half>(b)));
-    const auto high =
-        static_cast<std::uint16_t>(F::template run<Half>(static_cast<Half>(a >> 16), static_cast<Half>(b >> 16)));
+    const auto low =
+        static_cast<std::uint16_t>(F::template run<Half>(static_cast<Half>(a), static_cast<Half>(b)));
+    const auto high = static_cast<std::uint16_t>(
+        F::template run<Half>(static_cast<Half>(a >> 16), static_cast<Half>(b >> 16)));
     return static_cast<std::uint32_t>(low) | static_cast<std::uint32_t>(high) << 16;
   }
 };
 
 template <class T>
-struct Popc { static std::uint32_t run(T a) { return static_cast<std::uint32_t>(std::popcount(a)); } };
+struct Popc {
+  static std::uint32_t run(T a) { return static_cast<std::uint32_t>(std::popcount(a)); }
+};
 template <class T>
-struct Clz { static std::uint32_t run(T a) { return static_cast<std::uint32_t>(std::countl_zero(a)); } };
+struct Clz {
+  static std::uint32_t run(T a) { return static_cast<std::uint32_t>(std::countl_zero(a)); }
+};
 struct Brev {
-  template <class T> static T run(T a) {
+  template <class T>
+  static T run(T a) {
     if constexpr (sizeof(T) == 4) {
       a = ((a >> 1) & 0x55555555u) | ((a & 0x55555555u) << 1);
       a = ((a >> 2) & 0x33333333u) | ((a & 0x33333333u) << 2);
@@ -137,12 +222,14 @@ struct Brev {
     } else {
       const auto low = static_cast<std::uint32_t>(a);
       const auto high = static_cast<std::uint32_t>(a >> 32);
-      return static_cast<T>(static_cast<std::uint64_t>(run<std::uint32_t>(low)) << 32 | run<std::uint32_t>(high));
+      return static_cast<T>(static_cast<std::uint64_t>(run<std::uint32_t>(low)) << 32 |
+                            run<std::uint32_t>(high));
     }
   }
 };
 struct Bfe {
-  template <class T> static T run(T a, std::uint32_t position, std::uint32_t length) {
+  template <class T>
+  static T run(T a, std::uint32_t position, std::uint32_t length) {
     constexpr std::uint32_t width = sizeof(T) * 8;
     using U = Unsigned<T>;
     const std::uint32_t pos = position & 0xFF;
@@ -157,7 +244,8 @@ struct Bfe {
   }
 };
 struct BfiOf {
-  template <class T> static T run(T a, T b, std::uint32_t position, std::uint32_t length) {
+  template <class T>
+  static T run(T a, T b, std::uint32_t position, std::uint32_t length) {
     constexpr std::uint32_t width = sizeof(T) * 8;
     const std::uint32_t pos = position & 0xFF;
     const std::uint32_t len = length & 0xFF;
@@ -315,7 +403,9 @@ template <class F>
 Handler int_binary(Type type) {
   return by_integer(type, [](auto tag) -> Handler {
     using T = typename decltype(tag)::type;
-    struct Run { static T run(T a, T b) { return F::template run<T>(a, b); } };
+    struct Run {
+      static T run(T a, T b) { return F::template run<T>(a, b); }
+    };
     return &binary<Run, T, T, T>;
   });
 }
@@ -323,7 +413,9 @@ template <class F>
 Handler int_ternary(Type type) {
   return by_integer(type, [](auto tag) -> Handler {
     using T = typename decltype(tag)::type;
-    struct Run { static T run(T a, T b, T c) { return F::template run<T>(a, b, c); } };
+    struct Run {
+      static T run(T a, T b, T c) { return F::template run<T>(a, b, c); }
+    };
     return &ternary<Run, T, T, T, T>;
   });
 }
@@ -346,7 +438,9 @@ Handler find_wide(const Operation& o) {  // o.source: the factors' type
     using T = typename decltype(tag)::type;
     if constexpr (sizeof(T) < 8) {
       using W = typename Wide<T>::type;
-      struct Run { static W run(T a, T b) { return MulWide::run<T>(a, b); } };
+      struct Run {
+        static W run(T a, T b) { return MulWide::run<T>(a, b); }
+      };
       if (o.op == Op::mul_wide) return &binary<Run, W, T, T>;
       return &ternary<MadWide<T>, W, T, T, W>;
     }
@@ -366,11 +460,13 @@ Handler find_dot(const Operation& o) {
       return &ternary<Dp4a<A, U>, std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>;
     }
     case Op::dp2a_lo: {
-      if (b_signed) return &ternary<Dp2a<A16, I, 0>, std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>;
+      if (b_signed)
+        return &ternary<Dp2a<A16, I, 0>, std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>;
       return &ternary<Dp2a<A16, U, 0>, std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>;
     }
     default: {
-      if (b_signed) return &ternary<Dp2a<A16, I, 1>, std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>;
+      if (b_signed)
+        return &ternary<Dp2a<A16, I, 1>, std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>;
       return &ternary<Dp2a<A16, U, 1>, std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>;
     }
   }
@@ -386,22 +482,27 @@ Handler count_bits(Type type) {
 Handler find_bits(const Operation& o) {
   using U32 = std::uint32_t;
   switch (o.op) {
-    case Op::popc: return count_bits<Popc>(o.type);
-    case Op::clz: return count_bits<Clz>(o.type);
-    case Op::brev: return o.type == Type::b32   ? &unary<Brev, U32, U32>
-                          : o.type == Type::b64 ? &unary<Brev, std::uint64_t, std::uint64_t>
-                                                : nullptr;
+    case Op::popc:
+      return count_bits<Popc>(o.type);
+    case Op::clz:
+      return count_bits<Clz>(o.type);
+    case Op::brev:
+      return o.type == Type::b32   ? &unary<Brev, U32, U32>
+             : o.type == Type::b64 ? &unary<Brev, std::uint64_t, std::uint64_t>
+                                   : nullptr;
     case Op::bfe:
       return by_integer(o.type, [](auto tag) -> Handler {
         using T = typename decltype(tag)::type;
-        struct Run { static T run(T a, U32 b, U32 c) { return Bfe::run<T>(a, b, c); } };
+        struct Run {
+          static T run(T a, U32 b, U32 c) { return Bfe::run<T>(a, b, c); }
+        };
         if constexpr (sizeof(T) >= 4) return &ternary<Run, T, T, U32, U32>;
         return nullptr;
       });
-    case Op::bfi: return o.type == Type::b32   ? &bfi<U32>
-                         : o.type == Type::b64 ? &bfi<std::uint64_t>
-                                               : nullptr;
-    case Op::bfind: case Op::bfind_shift:
+    case Op::bfi:
+      return o.type == Type::b32 ? &bfi<U32> : o.type == Type::b64 ? &bfi<std::uint64_t> : nullptr;
+    case Op::bfind:
+    case Op::bfind_shift:
       return by_integer(o.type, [&](auto tag) -> Handler {
         using T = typename decltype(tag)::type;
         if constexpr (sizeof(T) >= 4) {
@@ -409,18 +510,27 @@ Handler find_bits(const Operation& o) {
         }
         return nullptr;
       });
-    case Op::fns: return &ternary<Fns, U32, U32, U32, std::int32_t>;
-    case Op::shf_left: return o.saturate ? &ternary<ShfLeft<true>, U32, U32, U32, U32> : &ternary<ShfLeft<false>, U32, U32, U32, U32>;
-    case Op::shf_right: return o.saturate ? &ternary<ShfRight<true>, U32, U32, U32, U32> : &ternary<ShfRight<false>, U32, U32, U32, U32>;
-    case Op::bmsk: return o.saturate ? &binary<Bmsk<true>, U32, U32, U32> : &binary<Bmsk<false>, U32, U32, U32>;
+    case Op::fns:
+      return &ternary<Fns, U32, U32, U32, std::int32_t>;
+    case Op::shf_left:
+      return o.saturate ? &ternary<ShfLeft<true>, U32, U32, U32, U32>
+                        : &ternary<ShfLeft<false>, U32, U32, U32, U32>;
+    case Op::shf_right:
+      return o.saturate ? &ternary<ShfRight<true>, U32, U32, U32, U32>
+                        : &ternary<ShfRight<false>, U32, U32, U32, U32>;
+    case Op::bmsk:
+      return o.saturate ? &binary<Bmsk<true>, U32, U32, U32> : &binary<Bmsk<false>, U32, U32, U32>;
     case Op::szext:
-      if (o.type == Type::u32) return o.saturate ? &binary<Szext<U32, true>, U32, U32, U32> : &binary<Szext<U32, false>, U32, U32, U32>;
+      if (o.type == Type::u32)
+        return o.saturate ? &binary<Szext<U32, true>, U32, U32, U32>
+                          : &binary<Szext<U32, false>, U32, U32, U32>;
       if (o.type == Type::s32) {
         using I = std::int32_t;
         return o.saturate ? &binary<Szext<I, true>, I, I, U32> : &binary<Szext<I, false>, I, I, U32>;
       }
       return nullptr;
-    default: return nullptr;
+    default:
+      return nullptr;
   }
 }
 
@@ -433,33 +543,55 @@ Handler find_integer(const Operation& o) {
     case Op::sub:
       if (o.saturate) return o.type == Type::s32 ? int_binary<SubSat>(o.type) : nullptr;
       return int_binary<Sub>(o.type);
-    case Op::mul_lo: return int_binary<MulLo>(o.type);
-    case Op::mul_hi: return int_binary<MulHi>(o.type);
-    case Op::mul_wide: case Op::mad_wide: return find_wide(o);
-    case Op::mul24_lo: return only32<Mul24Lo>(o.type);
-    case Op::mul24_hi: return only32<Mul24Hi>(o.type);
-    case Op::mad_lo: return int_ternary<MadLo>(o.type);
+    case Op::mul_lo:
+      return int_binary<MulLo>(o.type);
+    case Op::mul_hi:
+      return int_binary<MulHi>(o.type);
+    case Op::mul_wide:
+    case Op::mad_wide:
+      return find_wide(o);
+    case Op::mul24_lo:
+      return only32<Mul24Lo>(o.type);
+    case Op::mul24_hi:
+      return only32<Mul24Hi>(o.type);
+    case Op::mad_lo:
+      return int_ternary<MadLo>(o.type);
     case Op::mad_hi:
       if (o.saturate) return o.type == Type::s32 ? int_ternary<MadHiSat>(o.type) : nullptr;
       return int_ternary<MadHi>(o.type);
-    case Op::mad24_lo: return only32_3<Mad24Lo>(o.type);
+    case Op::mad24_lo:
+      return only32_3<Mad24Lo>(o.type);
     case Op::mad24_hi:
       if (o.saturate) return o.type == Type::s32 ? int_ternary<Mad24HiSat>(o.type) : nullptr;
       return only32_3<Mad24Hi>(o.type);
-    case Op::sad: return int_ternary<Sad>(o.type);
-    case Op::div: return int_binary<Div>(o.type);
-    case Op::rem: return int_binary<Rem>(o.type);
-    case Op::abs: return is_signed(o.type) ? int_unary<Abs>(o.type) : nullptr;
-    case Op::neg: return is_signed(o.type) ? int_unary<Neg>(o.type) : nullptr;
-    case Op::min: return o.relu ? int_binary<MinRelu>(o.type) : int_binary<Min>(o.type);
-    case Op::max: return o.relu ? int_binary<MaxRelu>(o.type) : int_binary<Max>(o.type);
-    case Op::dp4a: case Op::dp2a_lo: case Op::dp2a_hi:
+    case Op::sad:
+      return int_ternary<Sad>(o.type);
+    case Op::div:
+      return int_binary<Div>(o.type);
+    case Op::rem:
+      return int_binary<Rem>(o.type);
+    case Op::abs:
+      return is_signed(o.type) ? int_unary<Abs>(o.type) : nullptr;
+    case Op::neg:
+      return is_signed(o.type) ? int_unary<Neg>(o.type) : nullptr;
+    case Op::min:
+      return o.relu ? int_binary<MinRelu>(o.type) : int_binary<Min>(o.type);
+    case Op::max:
+      return o.relu ? int_binary<MaxRelu>(o.type) : int_binary<Max>(o.type);
+    case Op::dp4a:
+    case Op::dp2a_lo:
+    case Op::dp2a_hi:
       return is_signed(o.type) ? find_dot<std::int8_t>(o) : find_dot<std::uint8_t>(o);
-    case Op::add_carry: return find_chain<Chain::add>(o);
-    case Op::sub_borrow: return find_chain<Chain::sub>(o);
-    case Op::mad_lo_carry: return find_chain<Chain::mad_lo>(o);
-    case Op::mad_hi_carry: return find_chain<Chain::mad_hi>(o);
-    default: return find_bits(o);
+    case Op::add_carry:
+      return find_chain<Chain::add>(o);
+    case Op::sub_borrow:
+      return find_chain<Chain::sub>(o);
+    case Op::mad_lo_carry:
+      return find_chain<Chain::mad_lo>(o);
+    case Op::mad_hi_carry:
+      return find_chain<Chain::mad_hi>(o);
+    default:
+      return find_bits(o);
   }
 }
 

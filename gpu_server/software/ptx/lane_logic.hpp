@@ -3,13 +3,45 @@
 namespace tfusion::software::ptx::TFUSION_LANES {
 namespace {
 
-struct Copy { template <class T> static T run(T a) { return a; } };
-struct And { template <class T> static T run(T a, T b) { return static_cast<T>(a & b); } };
-struct Or { template <class T> static T run(T a, T b) { return static_cast<T>(a | b); } };
-struct Xor { template <class T> static T run(T a, T b) { return static_cast<T>(a ^ b); } };
-struct Not { template <class T> static T run(T a) { return static_cast<T>(~a); } };
-struct NotPred { static std::uint8_t run(std::uint8_t a) { return a ^ 1; } };
-struct Cnot { template <class T> static T run(T a) { return a == 0 ? T{1} : T{0}; } };
+struct Copy {
+  template <class T>
+  static T run(T a) {
+    return a;
+  }
+};
+struct And {
+  template <class T>
+  static T run(T a, T b) {
+    return static_cast<T>(a & b);
+  }
+};
+struct Or {
+  template <class T>
+  static T run(T a, T b) {
+    return static_cast<T>(a | b);
+  }
+};
+struct Xor {
+  template <class T>
+  static T run(T a, T b) {
+    return static_cast<T>(a ^ b);
+  }
+};
+struct Not {
+  template <class T>
+  static T run(T a) {
+    return static_cast<T>(~a);
+  }
+};
+struct NotPred {
+  static std::uint8_t run(std::uint8_t a) { return a ^ 1; }
+};
+struct Cnot {
+  template <class T>
+  static T run(T a) {
+    return a == 0 ? T{1} : T{0};
+  }
+};
 // Shifts by the width or more give 0, or the sign.
 template <class T>
 struct Shl {
@@ -83,7 +115,8 @@ void select_by_sign(Lanes& l, const Instr& in) {  // slct.s32
   const T* const a = l.row<T>(in.a);
   const T* const b = l.row<T>(in.b);
   const std::uint32_t* const c = l.row<std::uint32_t>(in.c);
-  for_lanes<T>(l, in.dst, [=](std::uint32_t i) { return static_cast<std::int32_t>(c[i]) >= 0 ? a[i] : b[i]; });
+  for_lanes<T>(l, in.dst,
+               [=](std::uint32_t i) { return static_cast<std::int32_t>(c[i]) >= 0 ? a[i] : b[i]; });
 }
 template <class T>
 void select_by_float(Lanes& l, const Instr& in) {  // slct.f32; a NaN selects b
@@ -106,7 +139,8 @@ void pack(Lanes& l, const Instr& in) {
   for_lanes<Large>(l, in.dst, [&](std::uint32_t i) {
     Large result = 0;
     for (std::uint32_t k = 0; k < count; ++k) {
-      result = static_cast<Large>(result | static_cast<Large>(static_cast<Large>(parts[k][i]) << (k * sizeof(Small) * 8)));
+      result = static_cast<Large>(
+          result | static_cast<Large>(static_cast<Large>(parts[k][i]) << (k * sizeof(Small) * 8)));
     }
     return result;
   });
@@ -127,7 +161,8 @@ struct Extend {
 
 template <Compare C>
 struct IntCompare {
-  template <class T> static bool run(T a, T b) {
+  template <class T>
+  static bool run(T a, T b) {
     using U = Unsigned<T>;
     if constexpr (C == Compare::eq) return a == b;
     if constexpr (C == Compare::ne) return a != b;
@@ -144,7 +179,8 @@ struct IntCompare {
 };
 template <Compare C>
 struct FloatCompare {
-  template <class T> static bool run(T a, T b) {
+  template <class T>
+  static bool run(T a, T b) {
     const bool unordered = a != a || b != b;
     if constexpr (C == Compare::eq) return a == b;
     if constexpr (C == Compare::ne) return !unordered && a != b;
@@ -185,24 +221,42 @@ void compare_floats(Lanes& l, const Instr& in) {
 template <class Pick>
 Handler by_compare(Compare compare, Pick pick) {
   switch (compare) {
-    case Compare::eq: return pick(std::integral_constant<Compare, Compare::eq>{});
-    case Compare::ne: return pick(std::integral_constant<Compare, Compare::ne>{});
-    case Compare::lt: return pick(std::integral_constant<Compare, Compare::lt>{});
-    case Compare::le: return pick(std::integral_constant<Compare, Compare::le>{});
-    case Compare::gt: return pick(std::integral_constant<Compare, Compare::gt>{});
-    case Compare::ge: return pick(std::integral_constant<Compare, Compare::ge>{});
-    case Compare::lo: return pick(std::integral_constant<Compare, Compare::lo>{});
-    case Compare::ls: return pick(std::integral_constant<Compare, Compare::ls>{});
-    case Compare::hi: return pick(std::integral_constant<Compare, Compare::hi>{});
-    case Compare::hs: return pick(std::integral_constant<Compare, Compare::hs>{});
-    case Compare::equ: return pick(std::integral_constant<Compare, Compare::equ>{});
-    case Compare::neu: return pick(std::integral_constant<Compare, Compare::neu>{});
-    case Compare::ltu: return pick(std::integral_constant<Compare, Compare::ltu>{});
-    case Compare::leu: return pick(std::integral_constant<Compare, Compare::leu>{});
-    case Compare::gtu: return pick(std::integral_constant<Compare, Compare::gtu>{});
-    case Compare::geu: return pick(std::integral_constant<Compare, Compare::geu>{});
-    case Compare::num: return pick(std::integral_constant<Compare, Compare::num>{});
-    case Compare::nan: return pick(std::integral_constant<Compare, Compare::nan>{});
+    case Compare::eq:
+      return pick(std::integral_constant<Compare, Compare::eq>{});
+    case Compare::ne:
+      return pick(std::integral_constant<Compare, Compare::ne>{});
+    case Compare::lt:
+      return pick(std::integral_constant<Compare, Compare::lt>{});
+    case Compare::le:
+      return pick(std::integral_constant<Compare, Compare::le>{});
+    case Compare::gt:
+      return pick(std::integral_constant<Compare, Compare::gt>{});
+    case Compare::ge:
+      return pick(std::integral_constant<Compare, Compare::ge>{});
+    case Compare::lo:
+      return pick(std::integral_constant<Compare, Compare::lo>{});
+    case Compare::ls:
+      return pick(std::integral_constant<Compare, Compare::ls>{});
+    case Compare::hi:
+      return pick(std::integral_constant<Compare, Compare::hi>{});
+    case Compare::hs:
+      return pick(std::integral_constant<Compare, Compare::hs>{});
+    case Compare::equ:
+      return pick(std::integral_constant<Compare, Compare::equ>{});
+    case Compare::neu:
+      return pick(std::integral_constant<Compare, Compare::neu>{});
+    case Compare::ltu:
+      return pick(std::integral_constant<Compare, Compare::ltu>{});
+    case Compare::leu:
+      return pick(std::integral_constant<Compare, Compare::leu>{});
+    case Compare::gtu:
+      return pick(std::integral_constant<Compare, Compare::gtu>{});
+    case Compare::geu:
+      return pick(std::integral_constant<Compare, Compare::geu>{});
+    case Compare::num:
+      return pick(std::integral_constant<Compare, Compare::num>{});
+    case Compare::nan:
+      return pick(std::integral_constant<Compare, Compare::nan>{});
   }
   return nullptr;
 }
@@ -211,16 +265,20 @@ Handler find_compare(const Operation& o) {
   return by_compare(o.compare, [&](auto tag) -> Handler {
     constexpr Compare C = decltype(tag)::value;
     switch (o.type) {
-      case Type::f32: return o.flush ? &compare_floats<F32, C, true> : &compare_floats<F32, C, false>;
-      case Type::f64: return &compare_floats<F64, C, false>;
-      case Type::f16: return o.flush ? &compare_floats<F16, C, true> : &compare_floats<F16, C, false>;
-      case Type::bf16: return &compare_floats<BF16, C, false>;
-      default: break;
+      case Type::f32:
+        return o.flush ? &compare_floats<F32, C, true> : &compare_floats<F32, C, false>;
+      case Type::f64:
+        return &compare_floats<F64, C, false>;
+      case Type::f16:
+        return o.flush ? &compare_floats<F16, C, true> : &compare_floats<F16, C, false>;
+      case Type::bf16:
+        return &compare_floats<BF16, C, false>;
+      default:
+        break;
     }
     if constexpr (C <= Compare::hs) {
-      return by_integer(o.type, [](auto int_tag) -> Handler {
-        return &compare_ints<typename decltype(int_tag)::type, C>;
-      });
+      return by_integer(
+          o.type, [](auto int_tag) -> Handler { return &compare_ints<typename decltype(int_tag)::type, C>; });
     }
     return nullptr;
   });
@@ -230,7 +288,9 @@ template <class F>
 Handler bits_binary(Type type) {
   return by_width(type, [](auto tag) -> Handler {
     using T = typename decltype(tag)::type;
-    struct Run { static T run(T a, T b) { return F::template run<T>(a, b); } };
+    struct Run {
+      static T run(T a, T b) { return F::template run<T>(a, b); }
+    };
     return &binary<Run, T, T, T>;
   });
 }
@@ -271,9 +331,12 @@ Handler by_split(const Operation& o, Pick pick) {
 
 Handler find_logic(const Operation& o) {
   switch (o.op) {
-    case Op::copy: return bits_unary<Copy>(o.type);
-    case Op::zero_extend: return find_extend<false>(o);
-    case Op::sign_extend: return find_extend<true>(o);
+    case Op::copy:
+      return bits_unary<Copy>(o.type);
+    case Op::zero_extend:
+      return find_extend<false>(o);
+    case Op::sign_extend:
+      return find_extend<true>(o);
     case Op::pack:
       return by_split(o, [](auto small, auto large) -> Handler {
         return &pack<typename decltype(small)::type, typename decltype(large)::type>;
@@ -283,19 +346,27 @@ Handler find_logic(const Operation& o) {
         return &unpack<typename decltype(small)::type, typename decltype(large)::type>;
       });
     case Op::select:
-      return by_width(o.type, [](auto tag) -> Handler { return &select_by_predicate<typename decltype(tag)::type>; });
+      return by_width(o.type,
+                      [](auto tag) -> Handler { return &select_by_predicate<typename decltype(tag)::type>; });
     case Op::slct:
       return by_width(o.type, [&](auto tag) -> Handler {
         using T = typename decltype(tag)::type;
         return o.source == Type::f32 ? &select_by_float<T> : &select_by_sign<T>;
       });
-    case Op::and_: return bits_binary<And>(o.type);
-    case Op::or_: return bits_binary<Or>(o.type);
-    case Op::xor_: return bits_binary<Xor>(o.type);
-    case Op::not_: return o.type == Type::pred ? &unary<NotPred, std::uint8_t, std::uint8_t> : bits_unary<Not>(o.type);
-    case Op::cnot: return bits_unary<Cnot>(o.type);
-    case Op::lop3: return &lop3;
-    case Op::prmt: return &prmt;
+    case Op::and_:
+      return bits_binary<And>(o.type);
+    case Op::or_:
+      return bits_binary<Or>(o.type);
+    case Op::xor_:
+      return bits_binary<Xor>(o.type);
+    case Op::not_:
+      return o.type == Type::pred ? &unary<NotPred, std::uint8_t, std::uint8_t> : bits_unary<Not>(o.type);
+    case Op::cnot:
+      return bits_unary<Cnot>(o.type);
+    case Op::lop3:
+      return &lop3;
+    case Op::prmt:
+      return &prmt;
     case Op::shl:
       return by_width(o.type, [](auto tag) -> Handler {
         using T = typename decltype(tag)::type;
@@ -306,8 +377,10 @@ Handler find_logic(const Operation& o) {
         using T = typename decltype(tag)::type;
         return &binary<Shr<T>, T, T, std::uint32_t>;
       });
-    case Op::setp: return find_compare(o);
-    default: return nullptr;
+    case Op::setp:
+      return find_compare(o);
+    default:
+      return nullptr;
   }
 }
 

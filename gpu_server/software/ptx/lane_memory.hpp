@@ -1,8 +1,9 @@
 // Loads and stores. Included by lanes_*.cpp.
 //
-// A warp whose lanes touch neighbouring or equal addresses is served by one check and one copy; lanes that touch
-// addresses near each other share one check of the whole range; else each lane is checked (resolve() names the lane
-// at fault). Generic addresses are taken for global ones at first; in.extra says which they are.
+// A warp whose lanes touch neighbouring or equal addresses is served by one check and one copy; lanes that
+// touch addresses near each other share one check of the whole range; else each lane is checked (resolve()
+// names the lane at fault). Generic addresses are taken for global ones at first; in.extra says which they
+// are.
 
 namespace tfusion::software::ptx::TFUSION_LANES {
 namespace {
@@ -45,7 +46,8 @@ inline void measure(const std::uint64_t* a, std::uint64_t offset, Pattern& p) {
   p.bits = bits;
 }
 
-// Host address of the first of `span` bytes at `address` if all may be touched, nullptr if it must be looked into.
+// Host address of the first of `span` bytes at `address` if all may be touched, nullptr if it must be looked
+// into.
 template <Space S>
 inline std::byte* window(const Lanes& l, std::uint64_t address, std::uint64_t span) {
   if constexpr (S == Space::shared) {
@@ -91,7 +93,8 @@ void load(Lanes& l, const Instr& in) {
             std::memcpy(out[0] + first, at, sizeof(T) * kWarp);
           } else {
             for (std::uint32_t k = 0; k < Count; ++k) {
-              for (std::uint32_t i = 0; i < kWarp; ++i) out[k][first + i] = read<T>(at + (i * Count + k) * sizeof(T));
+              for (std::uint32_t i = 0; i < kWarp; ++i)
+                out[k][first + i] = read<T>(at + (i * Count + k) * sizeof(T));
             }
           }
           continue;
@@ -102,7 +105,8 @@ void load(Lanes& l, const Instr& in) {
         if (const std::byte* const at = window<S>(l, p.low, p.high - p.low + size); at != nullptr) {
           const std::byte* const origin = at - p.low + offset;
           for (std::uint32_t i = 0; i < kWarp; ++i) {
-            for (std::uint32_t k = 0; k < Count; ++k) out[k][first + i] = read<T>(origin + a[i] + k * sizeof(T));
+            for (std::uint32_t k = 0; k < Count; ++k)
+              out[k][first + i] = read<T>(origin + a[i] + k * sizeof(T));
           }
           continue;
         }
@@ -115,12 +119,15 @@ void load(Lanes& l, const Instr& in) {
       if (address % size == 0) {
         if constexpr (S == Space::local) {
           const std::uint64_t limit = l.local_bytes;
-          if (address <= limit && size <= limit - address) at = l.local + (first + i) * l.local_stride + address;
+          if (address <= limit && size <= limit - address)
+            at = l.local + (first + i) * l.local_stride + address;
         } else {
           at = window<S>(l, address, size);
         }
       }
-      if (at == nullptr) at = resolve(l, S == Space::global ? static_cast<Space>(in.extra) : S, first + i, address, size, false);
+      if (at == nullptr)
+        at = resolve(l, S == Space::global ? static_cast<Space>(in.extra) : S, first + i, address, size,
+                     false);
       T values[Count];
       std::memcpy(values, at, size);
       for (std::uint32_t k = 0; k < Count; ++k) out[k][first + i] = values[k];
@@ -149,7 +156,8 @@ void store(Lanes& l, const Instr& in) {
             std::memcpy(at, from[0] + first, sizeof(T) * kWarp);
           } else {
             for (std::uint32_t i = 0; i < kWarp; ++i) {
-              for (std::uint32_t k = 0; k < Count; ++k) std::memcpy(at + (i * Count + k) * sizeof(T), from[k] + first + i, sizeof(T));
+              for (std::uint32_t k = 0; k < Count; ++k)
+                std::memcpy(at + (i * Count + k) * sizeof(T), from[k] + first + i, sizeof(T));
             }
           }
           continue;
@@ -160,7 +168,8 @@ void store(Lanes& l, const Instr& in) {
         if (std::byte* const at = window<S>(l, p.low, p.high - p.low + size); at != nullptr) {
           std::byte* const origin = at - p.low + offset;
           for (std::uint32_t i = 0; i < kWarp; ++i) {
-            for (std::uint32_t k = 0; k < Count; ++k) std::memcpy(origin + a[i] + k * sizeof(T), from[k] + first + i, sizeof(T));
+            for (std::uint32_t k = 0; k < Count; ++k)
+              std::memcpy(origin + a[i] + k * sizeof(T), from[k] + first + i, sizeof(T));
           }
           continue;
         }
@@ -173,12 +182,15 @@ void store(Lanes& l, const Instr& in) {
       if (address % size == 0) {
         if constexpr (S == Space::local) {
           const std::uint64_t limit = l.local_bytes;
-          if (address <= limit && size <= limit - address) at = l.local + (first + i) * l.local_stride + address;
+          if (address <= limit && size <= limit - address)
+            at = l.local + (first + i) * l.local_stride + address;
         } else {
           at = window<S>(l, address, size);
         }
       }
-      if (at == nullptr) at = resolve(l, S == Space::global ? static_cast<Space>(in.extra) : S, first + i, address, size, true);
+      if (at == nullptr)
+        at =
+            resolve(l, S == Space::global ? static_cast<Space>(in.extra) : S, first + i, address, size, true);
       T values[Count];
       for (std::uint32_t k = 0; k < Count; ++k) values[k] = from[k][first + i];
       std::memcpy(at, values, size);
@@ -197,10 +209,14 @@ template <class T, Space S>
 Handler by_count(const Operation& o) {
   const bool loading = o.op == Op::load;
   switch (o.count) {
-    case 1: return loading ? &load<T, S, 1> : &store<T, S, 1>;
-    case 2: return loading ? &load<T, S, 2> : &store<T, S, 2>;
-    case 4: return loading ? &load<T, S, 4> : &store<T, S, 4>;
-    default: return nullptr;
+    case 1:
+      return loading ? &load<T, S, 1> : &store<T, S, 1>;
+    case 2:
+      return loading ? &load<T, S, 2> : &store<T, S, 2>;
+    case 4:
+      return loading ? &load<T, S, 4> : &store<T, S, 4>;
+    default:
+      return nullptr;
   }
 }
 
@@ -210,10 +226,14 @@ Handler find_memory(const Operation& o) {
     using T = typename decltype(tag)::type;
     if (o.op == Op::load_param) return &load_param<T>;
     switch (o.space) {
-      case Space::param: return nullptr;  // the lowering turns these into generic accesses
-      case Space::shared: return by_count<T, Space::shared>(o);
-      case Space::local: return by_count<T, Space::local>(o);
-      default: return by_count<T, Space::global>(o);
+      case Space::param:
+        return nullptr;  // the lowering turns these into generic accesses
+      case Space::shared:
+        return by_count<T, Space::shared>(o);
+      case Space::local:
+        return by_count<T, Space::local>(o);
+      default:
+        return by_count<T, Space::global>(o);
     }
   });
 }

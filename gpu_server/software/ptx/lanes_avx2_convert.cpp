@@ -8,13 +8,15 @@
 
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt")
 #define TFUSION_LANES lanes_avx2
+#include "lane_convert.hpp"
 #include "lane_core.hpp"
 #include "lane_formats.hpp"
-#include "lane_convert.hpp"
 
 namespace tfusion::software::ptx::lanes_avx2 {
 
-Handler convert_handler(const Operation& operation) { return find_convert(operation); }
+Handler convert_handler(const Operation& operation) {
+  return find_convert(operation);
+}
 
 }  // namespace tfusion::software::ptx::lanes_avx2
 #endif

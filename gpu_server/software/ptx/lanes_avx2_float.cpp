@@ -9,12 +9,14 @@
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt")
 #define TFUSION_LANES lanes_avx2
 #include "lane_core.hpp"
-#include "lane_formats.hpp"
 #include "lane_float.hpp"
+#include "lane_formats.hpp"
 
 namespace tfusion::software::ptx::lanes_avx2 {
 
-Handler float_handler(const Operation& operation) { return find_float(operation); }
+Handler float_handler(const Operation& operation) {
+  return find_float(operation);
+}
 
 }  // namespace tfusion::software::ptx::lanes_avx2
 #endif

@@ -13,7 +13,9 @@
 
 namespace tfusion::software::ptx::lanes_avx2 {
 
-Handler integer_handler(const Operation& operation) { return find_integer(operation); }
+Handler integer_handler(const Operation& operation) {
+  return find_integer(operation);
+}
 
 }  // namespace tfusion::software::ptx::lanes_avx2
 #endif

@@ -14,7 +14,9 @@
 
 namespace tfusion::software::ptx::lanes_avx2 {
 
-Handler logic_handler(const Operation& operation) { return find_logic(operation); }
+Handler logic_handler(const Operation& operation) {
+  return find_logic(operation);
+}
 
 }  // namespace tfusion::software::ptx::lanes_avx2
 #endif

@@ -13,7 +13,9 @@
 
 namespace tfusion::software::ptx::lanes_avx2 {
 
-Handler memory_handler(const Operation& operation) { return find_memory(operation); }
+Handler memory_handler(const Operation& operation) {
+  return find_memory(operation);
+}
 
 }  // namespace tfusion::software::ptx::lanes_avx2
 #endif

@@ -5,12 +5,14 @@
 #include "lane_includes.hpp"
 
 #define TFUSION_LANES lanes_baseline
+#include "lane_convert.hpp"
 #include "lane_core.hpp"
 #include "lane_formats.hpp"
-#include "lane_convert.hpp"
 
 namespace tfusion::software::ptx::lanes_baseline {
 
-Handler convert_handler(const Operation& operation) { return find_convert(operation); }
+Handler convert_handler(const Operation& operation) {
+  return find_convert(operation);
+}
 
 }  // namespace tfusion::software::ptx::lanes_baseline

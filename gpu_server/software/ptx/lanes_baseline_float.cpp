@@ -6,11 +6,13 @@
 
 #define TFUSION_LANES lanes_baseline
 #include "lane_core.hpp"
-#include "lane_formats.hpp"
 #include "lane_float.hpp"
+#include "lane_formats.hpp"
 
 namespace tfusion::software::ptx::lanes_baseline {
 
-Handler float_handler(const Operation& operation) { return find_float(operation); }
+Handler float_handler(const Operation& operation) {
+  return find_float(operation);
+}
 
 }  // namespace tfusion::software::ptx::lanes_baseline

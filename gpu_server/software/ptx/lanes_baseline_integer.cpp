@@ -10,6 +10,8 @@
 
 namespace tfusion::software::ptx::lanes_baseline {
 
-Handler integer_handler(const Operation& operation) { return find_integer(operation); }
+Handler integer_handler(const Operation& operation) {
+  return find_integer(operation);
+}
 
 }  // namespace tfusion::software::ptx::lanes_baseline

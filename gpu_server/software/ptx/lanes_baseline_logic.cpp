@@ -11,6 +11,8 @@
 
 namespace tfusion::software::ptx::lanes_baseline {
 
-Handler logic_handler(const Operation& operation) { return find_logic(operation); }
+Handler logic_handler(const Operation& operation) {
+  return find_logic(operation);
+}
 
 }  // namespace tfusion::software::ptx::lanes_baseline

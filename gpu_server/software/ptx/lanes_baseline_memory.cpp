@@ -10,6 +10,8 @@
 
 namespace tfusion::software::ptx::lanes_baseline {
 
-Handler memory_handler(const Operation& operation) { return find_memory(operation); }
+Handler memory_handler(const Operation& operation) {
+  return find_memory(operation);
+}
 
 }  // namespace tfusion::software::ptx::lanes_baseline

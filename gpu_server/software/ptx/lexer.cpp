@@ -12,12 +12,18 @@ namespace tfusion::software::ptx {
 
 namespace {
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_hex(char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_hex(char c) {
+  return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
 bool is_name_start(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '$' || c == '%';
 }
-bool is_name(char c) { return is_name_start(c) || is_digit(c); }
+bool is_name(char c) {
+  return is_name_start(c) || is_digit(c);
+}
 
 class Lexer {
  public:
@@ -68,7 +74,8 @@ class Lexer {
   Token next() {
     const char c = at();
     if (is_name_start(c)) return name(TokenKind::name);
-    if (c == '.' && (is_name_start(at(1)))) {
+    // A digit may follow the dot of a modifier: tex.2d
+    if (c == '.' && (is_name_start(at(1)) || (is_digit(at(1)) && pos_ > 0 && is_name(text_[pos_ - 1])))) {
       ++pos_;
       return name(TokenKind::dot);
     }
@@ -81,7 +88,8 @@ class Lexer {
     if (std::string_view("{}()[]<>,;:=+-*/%&|^~!@?.").find(c) != std::string_view::npos) {
       return take(TokenKind::symbol, 1);
     }
-    if (c >= ' ' && c <= '~') throw CompileError(line_, std::string("the character '") + c + "' is not part of PTX");
+    if (c >= ' ' && c <= '~')
+      throw CompileError(line_, std::string("the character '") + c + "' is not part of PTX");
     throw CompileError(line_, "a byte that is no printable character stands in the text");
   }
 
@@ -124,7 +132,8 @@ class Lexer {
       Token token = take(digits == 8 ? TokenKind::real32 : TokenKind::real, 2);
       std::size_t count = 0;
       while (is_hex(at(count))) ++count;
-      if (count != digits) throw CompileError(line_, "a hexadecimal floating-point number has 8 or 16 digits");
+      if (count != digits)
+        throw CompileError(line_, "a hexadecimal floating-point number has 8 or 16 digits");
       token.bits = integer(digits, 16);
       return token;
     }
@@ -194,6 +203,8 @@ class Lexer {
 
 }  // namespace
 
-std::vector<Token> tokenize(std::string_view text) { return Lexer(text).run(); }
+std::vector<Token> tokenize(std::string_view text) {
+  return Lexer(text).run();
+}
 
 }  // namespace tfusion::software::ptx

@@ -12,13 +12,13 @@ namespace tfusion::software::ptx {
 
 enum class TokenKind : std::uint8_t {
   end,
-  name,       // identifier or register: add, %r1, $L__BB0_1
-  dot,        // .name, without its dot in `text`: u32, L2::128B
-  integer,    // value in `bits`
-  real,       // a decimal literal or 0d...; bits of the double
-  real32,     // 0f...; bits of the float
-  string,     // without its quotes
-  symbol,     // one character, or one of << >> == != <= >= && ||
+  name,     // identifier or register: add, %r1, $L__BB0_1
+  dot,      // .name, without its dot in `text`: u32, L2::128B
+  integer,  // value in `bits`
+  real,     // a decimal literal or 0d...; bits of the double
+  real32,   // 0f...; bits of the float
+  string,   // without its quotes
+  symbol,   // one character, or one of << >> == != <= >= && ||
 };
 
 struct Token {
@@ -28,7 +28,8 @@ struct Token {
   std::size_t line;
 };
 
-// Throws CompileError for characters that PTX does not know and for text that ends within a comment or string.
+// Throws CompileError for characters that PTX does not know and for text that ends within a comment or
+// string.
 std::vector<Token> tokenize(std::string_view text);
 
 }  // namespace tfusion::software::ptx

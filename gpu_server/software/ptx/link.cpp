@@ -2,9 +2,9 @@
 
 #include <array>
 
+#include "message.hpp"
 #include "program.hpp"
 #include "symbols.hpp"
-#include "message.hpp"
 
 namespace tfusion::software::ptx {
 
@@ -12,8 +12,10 @@ namespace {
 
 using ast::Linkage;
 
-constexpr std::array<std::pair<const char*, Builtin>, 4> kBuiltins{
-    {{"vprintf", Builtin::vprintf}, {"__assertfail", Builtin::assertfail}, {"malloc", Builtin::malloc}, {"free", Builtin::free}}};
+constexpr std::array<std::pair<const char*, Builtin>, 4> kBuiltins{{{"vprintf", Builtin::vprintf},
+                                                                    {"__assertfail", Builtin::assertfail},
+                                                                    {"malloc", Builtin::malloc},
+                                                                    {"free", Builtin::free}}};
 
 class Linker {
  public:
@@ -27,7 +29,9 @@ class Linker {
   }
 
  private:
-  static bool shared_name(Linkage linkage) { return linkage != Linkage::internal && linkage != Linkage::external; }
+  static bool shared_name(Linkage linkage) {
+    return linkage != Linkage::internal && linkage != Linkage::external;
+  }
 
   void add(std::uint32_t module, const std::string& name, Symbol symbol, Linkage linkage, std::size_t line) {
     auto& names = symbols_.by_module[module];
@@ -36,7 +40,8 @@ class Linker {
     if (!shared_name(linkage)) return;
     const auto [other, first] = visible_.emplace(name, Entry{symbol, linkage});
     if (first) return;
-    const bool replaceable = other->second.linkage == Linkage::weak || other->second.linkage == Linkage::common;
+    const bool replaceable =
+        other->second.linkage == Linkage::weak || other->second.linkage == Linkage::common;
     if (linkage == Linkage::weak || linkage == Linkage::common) {
       place->second = other->second.symbol;
     } else if (replaceable) {
@@ -48,7 +53,8 @@ class Linker {
 
   void define(std::uint32_t m) {
     for (const ast::Variable& variable : modules_[m].variables) {
-      if (variable.linkage == Linkage::external && !(variable.space == Space::shared && variable.unsized)) continue;
+      if (variable.linkage == Linkage::external && !(variable.space == Space::shared && variable.unsized))
+        continue;
       ProgramVariable entry{&variable, 0, false};
       if (variable.space == Space::shared) {
         entry.dynamic_shared = variable.unsized;
@@ -67,7 +73,8 @@ class Linker {
     for (const auto& function : modules_[m].functions) {
       if (!function->defined) continue;
       symbols_.functions.push_back({function.get(), m});
-      add(m, function->name, {Symbol::Kind::function, static_cast<std::uint32_t>(symbols_.functions.size() - 1)},
+      add(m, function->name,
+          {Symbol::Kind::function, static_cast<std::uint32_t>(symbols_.functions.size() - 1)},
           function->linkage, function->line);
     }
   }
@@ -88,7 +95,8 @@ class Linker {
       if (variable.texture) continue;
       const auto found = visible_.find(variable.name);
       if (found == visible_.end() || found->second.symbol.kind != Symbol::Kind::variable) {
-        throw CompileError(variable.line, "the variable '" + variable.name + "' is .extern, and no text defines it");
+        throw CompileError(variable.line,
+                           "the variable '" + variable.name + "' is .extern, and no text defines it");
       }
       names.emplace(variable.name, found->second.symbol);
     }
@@ -120,6 +128,8 @@ class Linker {
 
 }  // namespace
 
-Symbols link(const std::vector<ast::Module>& modules) { return Linker(modules).run(); }
+Symbols link(const std::vector<ast::Module>& modules) {
+  return Linker(modules).run();
+}
 
 }  // namespace tfusion::software::ptx

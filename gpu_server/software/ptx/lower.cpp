@@ -14,8 +14,8 @@ namespace tfusion::software::ptx {
 namespace {
 
 constexpr std::uint64_t kMaxParamBytes = 65536;
-constexpr std::uint64_t kMaxFrameBytes = 512 * 1024;   // local memory of a thread
-constexpr std::uint64_t kMaxSharedBytes = 48 * 1024;   // static shared memory of a block
+constexpr std::uint64_t kMaxFrameBytes = 512 * 1024;  // local memory of a thread
+constexpr std::uint64_t kMaxSharedBytes = 48 * 1024;  // static shared memory of a block
 constexpr std::size_t kMaxRegisters = 1 << 20;
 
 std::uint64_t align_up(std::uint64_t value, std::uint64_t alignment) {
@@ -34,7 +34,8 @@ FunctionLayout lay_out(const ast::Function& function, std::uint64_t shared_start
   FunctionLayout layout;
   layout.offsets.resize(function.variables.size());
   layout.shared_bytes = shared_start;
-  const auto place = [](std::uint64_t& end, const ast::Variable& variable, std::uint64_t limit, const char* what) {
+  const auto place = [](std::uint64_t& end, const ast::Variable& variable, std::uint64_t limit,
+                        const char* what) {
     const std::uint64_t offset = align_up(end, variable.alignment);
     if (variable.bytes > limit || offset > limit - variable.bytes) {
       throw CompileError(variable.line, quoted(variable.name) + " does not fit: a function may use " +
@@ -58,7 +59,8 @@ FunctionLayout lay_out(const ast::Function& function, std::uint64_t shared_start
     if (variable.space == Space::shared) {
       layout.offsets[i] = place(layout.shared_bytes, variable, kMaxSharedBytes, "static shared memory");
     } else {
-      layout.offsets[i] = place(layout.local_bytes, variable, kMaxFrameBytes, "local memory and parameters of calls");
+      layout.offsets[i] =
+          place(layout.local_bytes, variable, kMaxFrameBytes, "local memory and parameters of calls");
     }
   }
   layout.local_bytes = align_up(layout.local_bytes, 16);
@@ -67,7 +69,11 @@ FunctionLayout lay_out(const ast::Function& function, std::uint64_t shared_start
 
 Lowering::Lowering(const ast::Function& function, std::uint32_t module, const Symbols& symbols,
                    const FunctionLayout& layout)
-    : function_(function), module_(module), symbols_(symbols), layout_(layout), frame_bytes_(layout.local_bytes) {}
+    : function_(function),
+      module_(module),
+      symbols_(symbols),
+      layout_(layout),
+      frame_bytes_(layout.local_bytes) {}
 
 FunctionCode Lowering::run() {
   out_.name = function_.name;
@@ -127,8 +133,8 @@ void Lowering::statement(const ast::Instruction& in) {
     guard_ = predicate_source(*in.guard);
     guard_negated_ = in.guard->negated;
   }
-  if (!(lower_arithmetic(in) || lower_move(in) || lower_memory(in) || lower_control(in) || lower_compare(in) ||
-        lower_convert(in) || lower_logic(in) || lower_atomic(in) || lower_warp(in))) {
+  if (!(lower_arithmetic(in) || lower_move(in) || lower_memory(in) || lower_control(in) ||
+        lower_compare(in) || lower_convert(in) || lower_logic(in) || lower_atomic(in) || lower_warp(in))) {
     unsupported(in);
   }
   finish_destinations();
@@ -136,7 +142,8 @@ void Lowering::statement(const ast::Instruction& in) {
 }
 
 void Lowering::unsupported(const ast::Instruction& in, const std::string& why) const {
-  fail("the instruction '" + full_name(in) + "' is not supported by the software GPU" + (why.empty() ? "" : ": " + why));
+  fail("the instruction '" + full_name(in) + "' is not supported by the software GPU" +
+       (why.empty() ? "" : ": " + why));
 }
 
 void Lowering::expect_operands(const ast::Instruction& in, std::size_t least, std::size_t most) const {
@@ -167,18 +174,29 @@ std::uint64_t Lowering::immediate_bits(const ast::Operand& operand, Type type) c
   using ast::OperandKind;
   if (operand.kind == OperandKind::immediate) {
     if (type == Type::pred) return operand.bits != 0 ? 1 : 0;
-    if (type == Type::f32) return std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<std::int64_t>(operand.bits)));
-    if (type == Type::f64) return std::bit_cast<std::uint64_t>(static_cast<double>(static_cast<std::int64_t>(operand.bits)));
+    if (type == Type::f32)
+      return std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<std::int64_t>(operand.bits)));
+    if (type == Type::f64)
+      return std::bit_cast<std::uint64_t>(static_cast<double>(static_cast<std::int64_t>(operand.bits)));
     return operand.bits;
   }
   const bool single = operand.kind == OperandKind::real32;
   switch (type) {
-    case Type::f32: case Type::b32: case Type::u32: case Type::s32:
-      return single ? operand.bits : std::bit_cast<std::uint32_t>(static_cast<float>(std::bit_cast<double>(operand.bits)));
-    case Type::f64: case Type::b64: case Type::u64: case Type::s64:
-      return single ? std::bit_cast<std::uint64_t>(static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(operand.bits))))
+    case Type::f32:
+    case Type::b32:
+    case Type::u32:
+    case Type::s32:
+      return single ? operand.bits
+                    : std::bit_cast<std::uint32_t>(static_cast<float>(std::bit_cast<double>(operand.bits)));
+    case Type::f64:
+    case Type::b64:
+    case Type::u64:
+    case Type::s64:
+      return single ? std::bit_cast<std::uint64_t>(
+                          static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(operand.bits))))
                     : operand.bits;
-    default: fail(std::string("a floating-point number cannot stand for an operand of type .") + type_name(type));
+    default:
+      fail(std::string("a floating-point number cannot stand for an operand of type .") + type_name(type));
   }
 }
 
@@ -186,10 +204,12 @@ std::uint32_t Lowering::register_of(const ast::Operand& operand, Type* type) {
   const ast::Register& reg = function_.registers[operand.index];
   if (type != nullptr) *type = reg.type;
   if (operand.component < 0) {
-    if (reg.vector != 1) fail("the vector register '" + reg.name + "' is used whole; name a component, such as .x");
+    if (reg.vector != 1)
+      fail("the vector register '" + reg.name + "' is used whole; name a component, such as .x");
     return register_base_[operand.index];
   }
-  if (static_cast<unsigned>(operand.component) >= reg.vector) fail("the register '" + reg.name + "' has no such component");
+  if (static_cast<unsigned>(operand.component) >= reg.vector)
+    fail("the register '" + reg.name + "' has no such component");
   return register_base_[operand.index] + static_cast<std::uint32_t>(operand.component);
 }
 
@@ -206,7 +226,9 @@ std::uint32_t Lowering::resize(std::uint32_t from, Type from_type, Type to_type)
   const std::uint32_t want = type_bytes(to_type);
   if (have == want) return from;
   Operation operation{};
-  operation.op = have > want ? Op::unpack : is_signed(to_type) && is_signed(from_type) ? Op::sign_extend : Op::zero_extend;
+  operation.op = have > want                                  ? Op::unpack
+                 : is_signed(to_type) && is_signed(from_type) ? Op::sign_extend
+                                                              : Op::zero_extend;
   operation.type = bits_type(have > want ? have : want);
   operation.source = bits_type(have > want ? want : have);
   const std::uint32_t result = temporary(want);
@@ -224,7 +246,8 @@ std::uint32_t Lowering::source(const ast::Operand& operand, Type type, bool rela
       Type have{};
       const std::uint32_t reg = register_of(operand, &have);
       if ((have == Type::pred) != (type == Type::pred)) {
-        fail(quoted(operand.name) + " has type ." + type_name(have) + " where the instruction needs ." + type_name(type));
+        fail(quoted(operand.name) + " has type ." + type_name(have) + " where the instruction needs ." +
+             type_name(type));
       }
       if (operand.negated) {
         if (have != Type::pred) fail("'!' stands before '" + operand.name + "', which is no predicate");
@@ -238,21 +261,28 @@ std::uint32_t Lowering::source(const ast::Operand& operand, Type type, bool rela
         return result;
       }
       if (type_bytes(have) == bytes) return reg;
-      if (relaxed && type_bytes(have) > bytes) return resize(reg, bits_type(type_bytes(have)), bits_type(bytes));
-      fail(quoted(operand.name) + " has " + std::to_string(type_bytes(have) * 8) + " bits where the instruction needs " +
-           std::to_string(bytes * 8));
+      if (relaxed && type_bytes(have) > bytes)
+        return resize(reg, bits_type(type_bytes(have)), bits_type(bytes));
+      fail(quoted(operand.name) + " has " + std::to_string(type_bytes(have) * 8) +
+           " bits where the instruction needs " + std::to_string(bytes * 8));
     }
     case OperandKind::special: {
       const std::uint32_t value = special_register(operand, type);
       return value;
     }
-    case OperandKind::immediate: case OperandKind::real: case OperandKind::real32:
+    case OperandKind::immediate:
+    case OperandKind::real:
+    case OperandKind::real32:
       return constant(immediate_bits(operand, type), bytes);
-    case OperandKind::variable: case OperandKind::name:
-      if (bytes < 4) fail("the address of '" + operand.name + "' does not fit " + std::to_string(bytes * 8) + " bits");
+    case OperandKind::variable:
+    case OperandKind::name:
+      if (bytes < 4)
+        fail("the address of '" + operand.name + "' does not fit " + std::to_string(bytes * 8) + " bits");
       return symbol_address(operand, bytes);
-    case OperandKind::sink: fail("'_' cannot be read");
-    default: fail("an operand of this kind is not allowed here");
+    case OperandKind::sink:
+      fail("'_' cannot be read");
+    default:
+      fail("an operand of this kind is not allowed here");
   }
 }
 
@@ -273,7 +303,8 @@ std::uint32_t Lowering::symbol_address(const ast::Operand& operand, std::uint32_
   switch (symbol->kind) {
     case Symbol::Kind::variable: {
       const ProgramVariable& variable = symbols_.variables[symbol->index];
-      if (variable.declaration->texture) fail("textures and surfaces ('" + operand.name + "') are not supported by the software GPU");
+      if (variable.declaration->texture)
+        fail("textures and surfaces ('" + operand.name + "') are not supported by the software GPU");
       if (variable.declaration->space == Space::shared && !variable.dynamic_shared) {
         return constant(variable.shared_offset + addend, bytes);
       }
@@ -283,7 +314,8 @@ std::uint32_t Lowering::symbol_address(const ast::Operand& operand, std::uint32_
     case Symbol::Kind::function:
       if (bytes != 8) fail("the address of '" + operand.name + "' needs 64 bits");
       return constant(kFunctionWindow + symbol->index * kFunctionStride, 8);
-    case Symbol::Kind::builtin: break;
+    case Symbol::Kind::builtin:
+      break;
   }
   fail("the address of the built-in function '" + operand.name + "' cannot be taken");
 }
@@ -304,13 +336,17 @@ std::uint32_t Lowering::destination(const ast::Operand& operand, Type type, bool
   Type have{};
   const std::uint32_t reg = register_of(operand, &have);
   if ((have == Type::pred) != (type == Type::pred)) {
-    fail(quoted(operand.name) + " has type ." + type_name(have) + " and cannot hold a result of type ." + type_name(type));
+    fail(quoted(operand.name) + " has type ." + type_name(have) + " and cannot hold a result of type ." +
+         type_name(type));
   }
   if (type_bytes(have) == bytes) return reg;
   if (relaxed && type_bytes(have) > bytes) {
     const std::uint32_t narrow = temporary(bytes);
     const std::uint32_t width = type_bytes(have);
-    const Type wide = is_signed(type) ? (width == 2 ? Type::s16 : width == 4 ? Type::s32 : Type::s64) : bits_type(width);
+    const Type wide = is_signed(type) ? (width == 2   ? Type::s16
+                                         : width == 4 ? Type::s32
+                                                      : Type::s64)
+                                      : bits_type(width);
     pending_.push_back({reg, narrow, wide, type});
     return narrow;
   }
@@ -344,7 +380,8 @@ Instr& Lowering::emit(Instr instr) {
 Instr& Lowering::emit_handler(const Operation& operation) {
   Instr instr;
   instr.run = find_handler(operation);
-  if (instr.run == nullptr) fail("this combination of types and modifiers is not supported by the software GPU");
+  if (instr.run == nullptr)
+    fail("this combination of types and modifiers is not supported by the software GPU");
   return emit(instr);
 }
 
@@ -361,35 +398,64 @@ Modifiers Lowering::modifiers(const ast::Instruction& in, std::size_t first) con
   Modifiers m;
   for (std::size_t i = first; i < in.modifiers.size(); ++i) {
     const std::string& word = in.modifiers[i];
-    if (const Type type = parse_type(word); type != Type::none) m.types.push_back(type);
-    else if (word == "rn") m.rounding = Rounding::rn;
-    else if (word == "rz") m.rounding = Rounding::rz;
-    else if (word == "rm") m.rounding = Rounding::rm;
-    else if (word == "rp") m.rounding = Rounding::rp;
-    else if (word == "rni") m.rounding = Rounding::rni;
-    else if (word == "rzi") m.rounding = Rounding::rzi;
-    else if (word == "rmi") m.rounding = Rounding::rmi;
-    else if (word == "rpi") m.rounding = Rounding::rpi;
-    else if (word == "rna") m.rounding = Rounding::rna;
-    else if (word == "ftz") m.flush = true;
-    else if (word == "sat") m.saturate = true;
-    else if (word == "approx") m.approx = true;
-    else if (word == "full") m.full = true;
-    else if (word == "cc") m.carry = true;
-    else if (word == "lo") m.lo = true;
-    else if (word == "hi") m.hi = true;
-    else if (word == "wide") m.wide = true;
-    else if (word == "NaN") m.nan = true;
-    else if (word == "xorsign") m.xor_sign = true;
-    else if (word == "abs") m.absolute = true;
-    else if (word == "relu") m.relu = true;
-    else if (word == "wrap") m.wrap = true;
-    else if (word == "clamp") m.clamp = true;
-    else if (word == "l") m.left = true;
-    else if (word == "r") m.right = true;
-    else if (word == "shiftamt") m.shift_amount = true;
-    else if (word == "uni") m.uniform = true;
-    else unsupported(in, "the modifier '." + word + "' is not known here");
+    if (const Type type = parse_type(word); type != Type::none)
+      m.types.push_back(type);
+    else if (word == "rn")
+      m.rounding = Rounding::rn;
+    else if (word == "rz")
+      m.rounding = Rounding::rz;
+    else if (word == "rm")
+      m.rounding = Rounding::rm;
+    else if (word == "rp")
+      m.rounding = Rounding::rp;
+    else if (word == "rni")
+      m.rounding = Rounding::rni;
+    else if (word == "rzi")
+      m.rounding = Rounding::rzi;
+    else if (word == "rmi")
+      m.rounding = Rounding::rmi;
+    else if (word == "rpi")
+      m.rounding = Rounding::rpi;
+    else if (word == "rna")
+      m.rounding = Rounding::rna;
+    else if (word == "ftz")
+      m.flush = true;
+    else if (word == "sat")
+      m.saturate = true;
+    else if (word == "approx")
+      m.approx = true;
+    else if (word == "full")
+      m.full = true;
+    else if (word == "cc")
+      m.carry = true;
+    else if (word == "lo")
+      m.lo = true;
+    else if (word == "hi")
+      m.hi = true;
+    else if (word == "wide")
+      m.wide = true;
+    else if (word == "NaN")
+      m.nan = true;
+    else if (word == "xorsign")
+      m.xor_sign = true;
+    else if (word == "abs")
+      m.absolute = true;
+    else if (word == "relu")
+      m.relu = true;
+    else if (word == "wrap")
+      m.wrap = true;
+    else if (word == "clamp")
+      m.clamp = true;
+    else if (word == "l")
+      m.left = true;
+    else if (word == "r")
+      m.right = true;
+    else if (word == "shiftamt")
+      m.shift_amount = true;
+    else if (word == "uni")
+      m.uniform = true;
+    else
+      unsupported(in, "the modifier '." + word + "' is not known here");
   }
   return m;
 }

@@ -19,7 +19,8 @@ using ast::OperandKind;
 
 // --- calls
 
-std::vector<CallArgument> Lowering::call_list(const Operand* list, bool writes, std::span<const std::size_t> sizes) {
+std::vector<CallArgument> Lowering::call_list(const Operand* list, bool writes,
+                                              std::span<const std::size_t> sizes) {
   std::vector<CallArgument> result;
   if (list == nullptr) return result;
   for (std::size_t i = 0; i < list->parts.size(); ++i) {
@@ -29,8 +30,10 @@ std::vector<CallArgument> Lowering::call_list(const Operand* list, bool writes, 
       const bool kernel_parameter =
           function_.entry && std::any_of(function_.parameters.begin(), function_.parameters.end(),
                                          [&](const ast::Parameter& p) { return p.variable == part.index; });
-      if (kernel_parameter) fail("the kernel's parameter '" + part.name + "' cannot be passed on; load it first");
-      result.push_back({static_cast<std::uint32_t>(layout_.offsets[part.index]), static_cast<std::uint32_t>(variable.bytes)});
+      if (kernel_parameter)
+        fail("the kernel's parameter '" + part.name + "' cannot be passed on; load it first");
+      result.push_back({static_cast<std::uint32_t>(layout_.offsets[part.index]),
+                        static_cast<std::uint32_t>(variable.bytes)});
       continue;
     }
     // Registers and numbers pass through memory of their own in this frame.
@@ -52,7 +55,8 @@ std::vector<CallArgument> Lowering::call_list(const Operand* list, bool writes, 
   return result;
 }
 
-void Lowering::call_builtin(const ast::Instruction& in, Builtin builtin, const Operand* returns, const Operand* arguments) {
+void Lowering::call_builtin(const ast::Instruction& in, Builtin builtin, const Operand* returns,
+                            const Operand* arguments) {
   struct Shape {
     Handler run = nullptr;
     std::vector<Type> arguments;
@@ -60,15 +64,24 @@ void Lowering::call_builtin(const ast::Instruction& in, Builtin builtin, const O
   };
   Shape shape;
   switch (builtin) {
-    case Builtin::vprintf: shape = {&device_printf, {Type::b64, Type::b64}, Type::b32}; break;
-    case Builtin::assertfail: shape = {&device_assert, {Type::b64, Type::b64, Type::b32, Type::b64}, Type::none}; break;
-    case Builtin::malloc: shape = {&device_malloc, {Type::b64}, Type::b64}; break;
-    case Builtin::free: shape = {&device_free, {Type::b64}, Type::none}; break;
+    case Builtin::vprintf:
+      shape = {&device_printf, {Type::b64, Type::b64}, Type::b32};
+      break;
+    case Builtin::assertfail:
+      shape = {&device_assert, {Type::b64, Type::b64, Type::b32, Type::b64}, Type::none};
+      break;
+    case Builtin::malloc:
+      shape = {&device_malloc, {Type::b64}, Type::b64};
+      break;
+    case Builtin::free:
+      shape = {&device_free, {Type::b64}, Type::none};
+      break;
   }
   std::vector<std::size_t> sizes;
   for (const Type type : shape.arguments) sizes.push_back(type_bytes(type));
   const std::vector<CallArgument> given = call_list(arguments, false, sizes);
-  if (given.size() < shape.arguments.size()) fail(full_name(in) + " passes too few arguments to a built-in function");
+  if (given.size() < shape.arguments.size())
+    fail(full_name(in) + " passes too few arguments to a built-in function");
   Instr instr;
   instr.run = shape.run;
   std::uint32_t* const places[] = {&instr.a, &instr.b, &instr.c, &instr.d};
@@ -90,7 +103,8 @@ void Lowering::call_builtin(const ast::Instruction& in, Builtin builtin, const O
   emit(instr);
   if (shape.result == Type::none || returns == nullptr) return;
   const std::vector<CallArgument> wanted = call_list(returns, true, {});
-  if (wanted.size() != 1 || wanted[0].bytes != type_bytes(shape.result)) fail("the result of this call has the wrong size");
+  if (wanted.size() != 1 || wanted[0].bytes != type_bytes(shape.result))
+    fail("the result of this call has the wrong size");
   Operation o{};
   o.op = Op::store;
   o.type = shape.result;
@@ -99,7 +113,8 @@ void Lowering::call_builtin(const ast::Instruction& in, Builtin builtin, const O
   Instr& store = emit_handler(o);
   store.a = base;
   store.b = result;
-  if (returns->parts[0].kind == OperandKind::reg) copy(destination(returns->parts[0], shape.result), result, wanted[0].bytes);
+  if (returns->parts[0].kind == OperandKind::reg)
+    copy(destination(returns->parts[0], shape.result), result, wanted[0].bytes);
 }
 
 // call[.uni] [(returns),] function[, (arguments)][, prototype or targets]
@@ -127,7 +142,8 @@ void Lowering::call(const ast::Instruction& in) {
     }
     const ast::Function& callee = *symbols_.functions[symbol->index].declaration;
     if (callee.entry) fail(quoted(target.name) + " is a kernel and cannot be called");
-    for (const ast::Parameter& p : callee.parameters) parameter_sizes.push_back(callee.variables[p.variable].bytes);
+    for (const ast::Parameter& p : callee.parameters)
+      parameter_sizes.push_back(callee.variables[p.variable].bytes);
     for (const ast::Parameter& p : callee.returns) return_sizes.push_back(callee.variables[p.variable].bytes);
     instr.kind = Kind::call;
     site.function = symbol->index;
@@ -145,10 +161,13 @@ void Lowering::call(const ast::Instruction& in) {
   }
   site.parameters = call_list(arguments, false, parameter_sizes);
   site.returns = call_list(returns, true, return_sizes);
-  const auto check = [&](const std::vector<CallArgument>& given, const std::vector<std::size_t>& wanted, const char* what) {
+  const auto check = [&](const std::vector<CallArgument>& given, const std::vector<std::size_t>& wanted,
+                         const char* what) {
     bool same = given.size() == wanted.size();
     for (std::size_t k = 0; same && k < given.size(); ++k) same = given[k].bytes == wanted[k];
-    if (!same) fail(std::string("the ") + what + " of this call do not have the number and sizes that the function declares");
+    if (!same)
+      fail(std::string("the ") + what +
+           " of this call do not have the number and sizes that the function declares");
   };
   check(site.parameters, parameter_sizes, "arguments");
   check(site.returns, return_sizes, "results");
@@ -171,8 +190,8 @@ bool Lowering::lower_control(const ast::Instruction& in) {
   const std::string& name = in.opcode;
   Instr instr;
   // Waiting and calling instructions cannot be guarded in the executor: a branch leads around them.
-  const bool around = name == "call" || name == "bar" || name == "barrier" || name == "vote" || name == "shfl" ||
-                      name == "match" || name == "redux" || name == "elect";
+  const bool around = name == "call" || name == "bar" || name == "barrier" || name == "vote" ||
+                      name == "shfl" || name == "match" || name == "redux" || name == "elect";
   if (around && guard_ != kNoRow) {
     const auto label = static_cast<std::uint32_t>(code_.label_places.size());
     code_.label_places.push_back(~std::uint32_t{0});
@@ -189,7 +208,8 @@ bool Lowering::lower_control(const ast::Instruction& in) {
   if (name == "bra") {
     expect_operands(in, 1, 1);
     const Operand& target = in.operands[0];
-    if (target.kind != OperandKind::label) fail("the label '" + target.name + "' is not placed in this function");
+    if (target.kind != OperandKind::label)
+      fail("the label '" + target.name + "' is not placed in this function");
     instr.kind = Kind::branch;
     instr.target = target.index;
     emit(instr);
@@ -255,7 +275,8 @@ bool Lowering::lower_control(const ast::Instruction& in) {
     if (left == (reduces ? 2u : 1u)) instr.b = source(in.operands[next++], Type::u32);
     if (reduces) {
       instr.c = source(in.operands[next], Type::pred);
-      instr.dst = destination(in.operands[0], barrier.reduction == Barrier::Reduction::popc ? Type::u32 : Type::pred);
+      instr.dst =
+          destination(in.operands[0], barrier.reduction == Barrier::Reduction::popc ? Type::u32 : Type::pred);
     }
     instr.extra = static_cast<std::uint32_t>(out_.barriers.size());
     out_.barriers.push_back(barrier);
@@ -272,7 +293,9 @@ bool Lowering::lower_warp(const ast::Instruction& in) {
   const std::string& name = in.opcode;
   const std::vector<std::string>& words = in.modifiers;
   Instr instr;
-  const auto word = [&](std::size_t i) { return i < words.size() ? std::string_view(words[i]) : std::string_view(); };
+  const auto word = [&](std::size_t i) {
+    return i < words.size() ? std::string_view(words[i]) : std::string_view();
+  };
   if (name == "membar" || name == "fence") {
     if (word(0) == "proxy" || word(0) == "mbarrier_init") unsupported(in);
     instr.run = &full_fence;
@@ -315,7 +338,10 @@ bool Lowering::lower_warp(const ast::Instruction& in) {
     if (two) instr.dst2 = destination(target.parts[1], Type::pred);
   } else if (name == "vote") {
     if (word(0) != "sync" || words.size() != 3) unsupported(in, "use the .sync form");
-    const Vote mode = word(1) == "all" ? Vote::all : word(1) == "any" ? Vote::any : word(1) == "uni" ? Vote::uniform : Vote::ballot;
+    const Vote mode = word(1) == "all"   ? Vote::all
+                      : word(1) == "any" ? Vote::any
+                      : word(1) == "uni" ? Vote::uniform
+                                         : Vote::ballot;
     if (mode == Vote::ballot && word(1) != "ballot") unsupported(in);
     expect_operands(in, 3, 3);
     instr.collect = &collect_predicates;

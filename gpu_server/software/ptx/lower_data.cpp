@@ -16,8 +16,9 @@ using ast::Operand;
 using ast::OperandKind;
 
 std::optional<Compare> parse_compare(std::string_view name) {
-  static constexpr std::array<std::string_view, 18> kNames{"eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs",
-                                                           "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"};
+  static constexpr std::array<std::string_view, 18> kNames{"eq",  "ne",  "lt",  "le",  "gt",  "ge",
+                                                           "lo",  "ls",  "hi",  "hs",  "equ", "neu",
+                                                           "ltu", "leu", "gtu", "geu", "num", "nan"};
   for (std::size_t i = 0; i < kNames.size(); ++i) {
     if (kNames[i] == name) return static_cast<Compare>(i);
   }
@@ -38,17 +39,28 @@ std::optional<Op> parse_combine(std::string_view name) {
 bool Lowering::lower_logic(const ast::Instruction& in) {
   const std::string& name = in.opcode;
   Operation o{};
-  if (name == "and") o.op = Op::and_;
-  else if (name == "or") o.op = Op::or_;
-  else if (name == "xor") o.op = Op::xor_;
-  else if (name == "not") o.op = Op::not_;
-  else if (name == "cnot") o.op = Op::cnot;
-  else if (name == "shl") o.op = Op::shl;
-  else if (name == "shr") o.op = Op::shr;
-  else if (name == "lop3") o.op = Op::lop3;
-  else if (name == "prmt") o.op = Op::prmt;
-  else if (name == "shf") o.op = Op::shf_left;
-  else return false;
+  if (name == "and")
+    o.op = Op::and_;
+  else if (name == "or")
+    o.op = Op::or_;
+  else if (name == "xor")
+    o.op = Op::xor_;
+  else if (name == "not")
+    o.op = Op::not_;
+  else if (name == "cnot")
+    o.op = Op::cnot;
+  else if (name == "shl")
+    o.op = Op::shl;
+  else if (name == "shr")
+    o.op = Op::shr;
+  else if (name == "lop3")
+    o.op = Op::lop3;
+  else if (name == "prmt")
+    o.op = Op::prmt;
+  else if (name == "shf")
+    o.op = Op::shf_left;
+  else
+    return false;
 
   if (o.op == Op::prmt) {
     static constexpr std::array<std::string_view, 7> kModes{"", "f4e", "b4e", "rc8", "ecl", "ecr", "rc16"};
@@ -67,7 +79,8 @@ bool Lowering::lower_logic(const ast::Instruction& in) {
     // lop3.b32 d, a, b, c, table; lop3.and.b32 d|p, a, b, c, table, q
     if (in.modifiers.empty() || in.modifiers.back() != "b32") unsupported(in);
     const bool with_predicate = in.modifiers.size() == 2;
-    if (in.modifiers.size() > 2 || (with_predicate && in.modifiers[0] != "and" && in.modifiers[0] != "or")) unsupported(in);
+    if (in.modifiers.size() > 2 || (with_predicate && in.modifiers[0] != "and" && in.modifiers[0] != "or"))
+      unsupported(in);
     expect_operands(in, with_predicate ? 6 : 5, with_predicate ? 6 : 5);
     if (in.operands[4].kind != OperandKind::immediate) fail("the truth table of 'lop3' must be a number");
     o.type = Type::b32;
@@ -78,7 +91,8 @@ bool Lowering::lower_logic(const ast::Instruction& in) {
     instr.b = source(in.operands[2], Type::b32);
     instr.c = source(in.operands[3], Type::b32);
     const Operand& target = in.operands[0];
-    if (with_predicate && target.kind != OperandKind::pair) fail("'lop3' with a predicate needs a result d|p");
+    if (with_predicate && target.kind != OperandKind::pair)
+      fail("'lop3' with a predicate needs a result d|p");
     const std::uint32_t result = with_predicate ? temporary(4) : destination(target, Type::b32);
     instr.dst = result;
     emit(instr);
@@ -134,7 +148,8 @@ bool Lowering::lower_logic(const ast::Instruction& in) {
 // --- moves
 
 std::uint32_t Lowering::special_register(const Operand& operand, Type type) {
-  const SpecialRegister special = find_special_register(std::string_view(operand.name).substr(1), operand.component);
+  const SpecialRegister special =
+      find_special_register(std::string_view(operand.name).substr(1), operand.component);
   if (special.run == nullptr) {
     static constexpr std::string_view kComponents[] = {"", ".x", ".y", ".z", ".w"};
     fail("'" + operand.name + std::string(kComponents[operand.component + 1]) +
@@ -155,7 +170,8 @@ void Lowering::move_vector(const ast::Instruction& in, Type type) {
   if (in.operands[0].kind == OperandKind::list && packing) fail("'mov' packs or unpacks; it cannot do both");
   const auto count = static_cast<std::uint32_t>(list.parts.size());
   const std::uint32_t bytes = type_bytes(type);
-  if (count < 2 || count > bytes || bytes % count != 0 || count == 3) fail("the list does not fill ." + std::string(type_name(type)));
+  if (count < 2 || count > bytes || bytes % count != 0 || count == 3)
+    fail("the list does not fill ." + std::string(type_name(type)));
   Operation o{};
   o.type = bits_type(bytes);
   o.source = bits_type(bytes / count);
@@ -224,13 +240,18 @@ bool Lowering::lower_move(const ast::Instruction& in) {
     std::size_t i = 0;
     const bool to = !in.modifiers.empty() && in.modifiers[0] == "to";
     if (to) ++i;
-    if (in.modifiers.size() != i + 2 || (in.modifiers[i + 1] != "u64" && in.modifiers[i + 1] != "s64")) unsupported(in);
+    if (in.modifiers.size() != i + 2 || (in.modifiers[i + 1] != "u64" && in.modifiers[i + 1] != "s64"))
+      unsupported(in);
     const std::string& space = in.modifiers[i];
     std::uint64_t window = 0;
-    if (space.starts_with("shared")) window = kSharedWindow;
-    else if (space == "local") window = kLocalWindow;
-    else if (space.starts_with("param")) window = function_.entry ? kParamWindow : kLocalWindow;
-    else if (space != "global" && space != "const") unsupported(in);
+    if (space.starts_with("shared"))
+      window = kSharedWindow;
+    else if (space == "local")
+      window = kLocalWindow;
+    else if (space.starts_with("param"))
+      window = function_.entry ? kParamWindow : kLocalWindow;
+    else if (space != "global" && space != "const")
+      unsupported(in);
     expect_operands(in, 2, 2);
     const std::uint32_t from = source(in.operands[1], Type::u64);
     const std::uint32_t result = destination(in.operands[0], Type::u64);
@@ -253,12 +274,12 @@ bool Lowering::lower_move(const ast::Instruction& in) {
     const std::string& name = in.modifiers[0];
     Instr instr;
     instr.run = &is_in_window;
-    const Space space = name == "global"              ? Space::global
-                        : name.starts_with("shared")  ? Space::shared
-                        : name == "local"             ? Space::local
-                        : name == "const"             ? Space::constant
-                        : name.starts_with("param")   ? Space::param
-                                                      : Space::generic;
+    const Space space = name == "global"             ? Space::global
+                        : name.starts_with("shared") ? Space::shared
+                        : name == "local"            ? Space::local
+                        : name == "const"            ? Space::constant
+                        : name.starts_with("param")  ? Space::param
+                                                     : Space::generic;
     if (space == Space::generic) unsupported(in);
     instr.imm = static_cast<std::int64_t>(space);
     instr.a = source(in.operands[1], Type::u64);
@@ -296,7 +317,8 @@ std::uint32_t Lowering::compare(const ast::Instruction& in, Type type, bool flus
 
 bool Lowering::lower_compare(const ast::Instruction& in) {
   if (in.opcode == "testp") {
-    static constexpr std::array<std::string_view, 6> kTests{"finite", "infinite", "number", "notanumber", "normal", "subnormal"};
+    static constexpr std::array<std::string_view, 6> kTests{"finite",     "infinite", "number",
+                                                            "notanumber", "normal",   "subnormal"};
     if (in.modifiers.size() != 2) unsupported(in);
     std::size_t test = 0;
     while (test < kTests.size() && kTests[test] != in.modifiers[0]) ++test;
@@ -508,7 +530,8 @@ bool Lowering::lower_convert(const ast::Instruction& in) {
     code_.rows.push_back(high);
     return true;
   }
-  if (to == Type::pred || from == Type::pred || from == Type::f16x2 || from == Type::bf16x2 || is_bits(to) || is_bits(from)) {
+  if (to == Type::pred || from == Type::pred || from == Type::f16x2 || from == Type::bf16x2 || is_bits(to) ||
+      is_bits(from)) {
     unsupported(in);
   }
   if (is_float(from) && !is_float(to) && (m.rounding == Rounding::none || m.rounding < Rounding::rni)) {

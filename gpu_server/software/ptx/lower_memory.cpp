@@ -19,7 +19,8 @@ using ast::OperandKind;
 std::optional<Space> parse_space(std::string_view name) {
   if (name == "global") return Space::global;
   if (name == "const") return Space::constant;
-  if (name.starts_with("shared")) return name == "shared::cluster" ? std::nullopt : std::optional(Space::shared);
+  if (name.starts_with("shared"))
+    return name == "shared::cluster" ? std::nullopt : std::optional(Space::shared);
   if (name == "local") return Space::local;
   if (name.starts_with("param")) return Space::param;
   return std::nullopt;
@@ -29,15 +30,17 @@ std::optional<Space> parse_space(std::string_view name) {
 bool is_hint(std::string_view word) {
   static constexpr std::array<std::string_view, 18> kHints{
       "weak", "relaxed", "acquire", "release", "acq_rel", "cta", "cluster", "gpu", "sys",
-      "ca", "cg", "cs", "lu", "cv", "nc", "wb", "wt", "mmio"};
+      "ca",   "cg",      "cs",      "lu",      "cv",      "nc",  "wb",      "wt",  "mmio"};
   return std::find(kHints.begin(), kHints.end(), word) != kHints.end() || word.starts_with("L1::") ||
          word.starts_with("L2::") || word.starts_with("level::");
 }
 
 }  // namespace
 
-Lowering::Address Lowering::address(const ast::Instruction& in, const Operand& operand, Space space, std::uint32_t bytes) {
-  if (operand.kind != OperandKind::memory || operand.parts.empty()) fail(full_name(in) + ": an address in brackets is missing");
+Lowering::Address Lowering::address(const ast::Instruction& in, const Operand& operand, Space space,
+                                    std::uint32_t bytes) {
+  if (operand.kind != OperandKind::memory || operand.parts.empty())
+    fail(full_name(in) + ": an address in brackets is missing");
   if (operand.parts.size() != 1) unsupported(in);
   const Operand& base = operand.parts[0];
   Address result{kNoRow, operand.addend, space, false};
@@ -86,7 +89,8 @@ Lowering::Address Lowering::address(const ast::Instruction& in, const Operand& o
         return result;
       }
       if (variable.space == Space::local) {
-        if (space != Space::local && space != Space::generic) fail(quoted(base.name) + " lies in local memory");
+        if (space != Space::local && space != Space::generic)
+          fail(quoted(base.name) + " lies in local memory");
         result.space = Space::local;
         result.base = local_address(offset);
         return result;
@@ -107,7 +111,8 @@ Lowering::Address Lowering::address(const ast::Instruction& in, const Operand& o
     }
     case OperandKind::name: {
       const auto symbol = symbols_.find(module_, base.name);
-      if (!symbol || symbol->kind != Symbol::Kind::variable) fail(quoted(base.name) + " is no variable that this text declares");
+      if (!symbol || symbol->kind != Symbol::Kind::variable)
+        fail(quoted(base.name) + " is no variable that this text declares");
       const ProgramVariable& variable = symbols_.variables[symbol->index];
       const bool shared = variable.declaration->space == Space::shared;
       if (shared && space == Space::generic) {
@@ -129,7 +134,8 @@ Lowering::Address Lowering::address(const ast::Instruction& in, const Operand& o
       result.base = symbol_address(base, 8);
       return result;
     }
-    default: fail("this is no address");
+    default:
+      fail("this is no address");
   }
 }
 
@@ -141,7 +147,8 @@ void Lowering::emit_load(const Operand& dst, const Address& from, Type type, std
   o.count = count;
   std::vector<std::uint32_t> targets;
   for (std::uint8_t i = 0; i < count; ++i) {
-    targets.push_back(destination(count == 1 ? (dst.kind == OperandKind::list ? dst.parts[0] : dst) : dst.parts[i], type, true));
+    targets.push_back(destination(
+        count == 1 ? (dst.kind == OperandKind::list ? dst.parts[0] : dst) : dst.parts[i], type, true));
   }
   if (from.kernel_param) {
     o.count = 1;
@@ -175,7 +182,8 @@ void Lowering::emit_store(const Operand& src, const Address& to, Type type, std:
   o.count = count;
   std::vector<std::uint32_t> values;
   for (std::uint8_t i = 0; i < count; ++i) {
-    values.push_back(source(count == 1 ? (src.kind == OperandKind::list ? src.parts[0] : src) : src.parts[i], type, true));
+    values.push_back(
+        source(count == 1 ? (src.kind == OperandKind::list ? src.parts[0] : src) : src.parts[i], type, true));
   }
   Instr& instr = emit_handler(o);
   instr.a = to.base;
@@ -218,12 +226,14 @@ bool Lowering::lower_memory(const ast::Instruction& in) {
   const Operand& memory = in.operands[loading ? 1 : 0];
   const Operand& value = in.operands[loading ? 0 : 1];
   const std::size_t given = value.kind == OperandKind::list ? value.parts.size() : 1;
-  if (given != count) fail(full_name(in) + " moves " + std::to_string(count) + " elements and names " + std::to_string(given));
+  if (given != count)
+    fail(full_name(in) + " moves " + std::to_string(count) + " elements and names " + std::to_string(given));
   const Address at = address(in, memory, space, type_bytes(type) * count);
   if (loading) {
     emit_load(value, at, type, count, waits);
   } else {
-    if (at.kernel_param || space == Space::constant) fail("a kernel cannot write its parameters or constants");
+    if (at.kernel_param || space == Space::constant)
+      fail("a kernel cannot write its parameters or constants");
     emit_store(value, at, type, count);
   }
   return true;
@@ -232,15 +242,22 @@ bool Lowering::lower_memory(const ast::Instruction& in) {
 bool Lowering::lower_atomic(const ast::Instruction& in) {
   const bool returning = in.opcode == "atom";
   if (!returning && in.opcode != "red") return false;
-  static constexpr std::array<std::pair<std::string_view, AtomicOp>, 10> kOps{
-      {{"add", AtomicOp::add}, {"exch", AtomicOp::exch}, {"cas", AtomicOp::cas}, {"min", AtomicOp::min},
-       {"max", AtomicOp::max}, {"inc", AtomicOp::inc}, {"dec", AtomicOp::dec}, {"and", AtomicOp::and_},
-       {"or", AtomicOp::or_}, {"xor", AtomicOp::xor_}}};
+  static constexpr std::array<std::pair<std::string_view, AtomicOp>, 10> kOps{{{"add", AtomicOp::add},
+                                                                               {"exch", AtomicOp::exch},
+                                                                               {"cas", AtomicOp::cas},
+                                                                               {"min", AtomicOp::min},
+                                                                               {"max", AtomicOp::max},
+                                                                               {"inc", AtomicOp::inc},
+                                                                               {"dec", AtomicOp::dec},
+                                                                               {"and", AtomicOp::and_},
+                                                                               {"or", AtomicOp::or_},
+                                                                               {"xor", AtomicOp::xor_}}};
   Space space = Space::generic;
   Type type = Type::none;
   std::optional<AtomicOp> op;
   for (const std::string& word : in.modifiers) {
-    const auto named = std::find_if(kOps.begin(), kOps.end(), [&](const auto& entry) { return entry.first == word; });
+    const auto named =
+        std::find_if(kOps.begin(), kOps.end(), [&](const auto& entry) { return entry.first == word; });
     if (named != kOps.end()) {
       op = named->second;
     } else if (const auto found = parse_space(word)) {

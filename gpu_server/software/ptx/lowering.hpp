@@ -19,7 +19,8 @@
 
 namespace tfusion::software::ptx {
 
-// Virtual registers of the code under work. `temporary` ones are written once, by the statement that made them.
+// Virtual registers of the code under work. `temporary` ones are written once, by the statement that made
+// them.
 struct VirtualRegister {
   std::uint32_t bytes;
   bool constant = false;
@@ -51,14 +52,15 @@ struct FunctionLayout {
   std::vector<std::uint64_t> offsets;  // by ast variable: in the frame, the parameter block or shared memory
   std::uint64_t param_bytes = 0;       // of a kernel
   std::uint64_t local_bytes = 0;
-  std::uint64_t shared_bytes = 0;      // end of the static shared memory, the module's included
+  std::uint64_t shared_bytes = 0;         // end of the static shared memory, the module's included
   std::vector<ParameterInfo> parameters;  // of a kernel
 };
 FunctionLayout lay_out(const ast::Function& function, std::uint64_t shared_start);
 
 class Lowering {
  public:
-  Lowering(const ast::Function& function, std::uint32_t module, const Symbols& symbols, const FunctionLayout& layout);
+  Lowering(const ast::Function& function, std::uint32_t module, const Symbols& symbols,
+           const FunctionLayout& layout);
 
   FunctionCode run();
   const std::vector<std::uint32_t>& callees() const { return callees_; }
@@ -83,8 +85,8 @@ class Lowering {
   void emit_operation(const ast::Instruction& in, const Operation& operation, std::span<const Type> sources,
                       std::int64_t imm = 0);
   // compare
-  std::uint32_t compare(const ast::Instruction& in, Type type, bool flush, std::string_view name, const ast::Operand& a,
-                        const ast::Operand& b);
+  std::uint32_t compare(const ast::Instruction& in, Type type, bool flush, std::string_view name,
+                        const ast::Operand& a, const ast::Operand& b);
   // moves
   void move_vector(const ast::Instruction& in, Type type);
   std::uint32_t special_register(const ast::Operand& operand, Type type);
@@ -93,21 +95,25 @@ class Lowering {
     std::uint32_t base;  // virtual register of 8 bytes
     std::int64_t offset;
     Space space;
-    bool kernel_param = false;     // a kernel's parameter at a fixed place
+    bool kernel_param = false;  // a kernel's parameter at a fixed place
   };
   Address address(const ast::Instruction& in, const ast::Operand& operand, Space space, std::uint32_t bytes);
   void emit_load(const ast::Operand& dst, const Address& from, Type type, std::uint8_t count, bool waits);
   void emit_store(const ast::Operand& src, const Address& to, Type type, std::uint8_t count);
   // control
   void call(const ast::Instruction& in);
-  void call_builtin(const ast::Instruction& in, Builtin builtin, const ast::Operand* returns, const ast::Operand* arguments);
-  std::vector<CallArgument> call_list(const ast::Operand* list, bool writes, std::span<const std::size_t> sizes);
+  void call_builtin(const ast::Instruction& in, Builtin builtin, const ast::Operand* returns,
+                    const ast::Operand* arguments);
+  std::vector<CallArgument> call_list(const ast::Operand* list, bool writes,
+                                      std::span<const std::size_t> sizes);
   std::uint32_t local_address(std::uint64_t offset);
 
   // --- operands
-  // Virtual register that holds the operand as `type`. `relaxed`: a wider register may be given, its low part counts.
+  // Virtual register that holds the operand as `type`. `relaxed`: a wider register may be given, its low part
+  // counts.
   std::uint32_t source(const ast::Operand& operand, Type type, bool relaxed = false);
-  // Virtual register to write a result of `type` to. `relaxed`: a wider register may be given, it is extended after.
+  // Virtual register to write a result of `type` to. `relaxed`: a wider register may be given, it is extended
+  // after.
   std::uint32_t destination(const ast::Operand& operand, Type type, bool relaxed = false);
   std::uint32_t predicate_source(const ast::Operand& operand);
   std::uint32_t register_of(const ast::Operand& operand, Type* type = nullptr);

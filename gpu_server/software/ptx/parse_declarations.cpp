@@ -16,7 +16,8 @@ constexpr std::size_t kMaxInitialiserBytes = std::size_t{1} << 30;
 
 std::size_t multiply(const TokenStream& in, std::size_t a, std::size_t b) {
   std::size_t product = 0;
-  if (__builtin_mul_overflow(a, b, &product) || product > kMaxVariableBytes) in.fail("this variable is too large");
+  if (__builtin_mul_overflow(a, b, &product) || product > kMaxVariableBytes)
+    in.fail("this variable is too large");
   return product;
 }
 
@@ -57,7 +58,8 @@ class InitialiserReader {
 
   void element(std::size_t offset) {
     if (offset + width_ > variable_.bytes) {
-      if (!variable_.unsized) in_.fail("there are more initial values than '" + variable_.name + "' has elements");
+      if (!variable_.unsized)
+        in_.fail("there are more initial values than '" + variable_.name + "' has elements");
       variable_.bytes = offset + width_;
     }
     if (offset + width_ > kMaxInitialiserBytes) in_.fail("this initialiser is too large");
@@ -136,7 +138,8 @@ ast::Variable parse_variable(TokenStream& in, Space space, bool allow_initialise
     if (word == "align") {
       in.next();
       alignment = in.expect_integer("an alignment");
-      if (!std::has_single_bit(alignment) || alignment > 4096) in.fail("an alignment is a power of two up to 4096");
+      if (!std::has_single_bit(alignment) || alignment > 4096)
+        in.fail("an alignment is a power of two up to 4096");
     } else if (word == "v2" || word == "v4") {
       vector = word == "v2" ? 2 : 4;
       in.next();
@@ -158,7 +161,8 @@ ast::Variable parse_variable(TokenStream& in, Space space, bool allow_initialise
       variable.type = Type::b64;
     } else {
       variable.type = parse_type(word);
-      if (variable.type == Type::none) in.fail("'." + std::string(word) + "' is not known in a variable's declaration");
+      if (variable.type == Type::none)
+        in.fail("'." + std::string(word) + "' is not known in a variable's declaration");
       if (variable.type == Type::pred) in.fail("a predicate cannot be a variable in memory; declare it .reg");
       in.next();
     }

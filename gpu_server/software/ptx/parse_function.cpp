@@ -1,4 +1,5 @@
-// Functions: their parameters, declarations and statements, with registers, variables and labels resolved by scope.
+// Functions: their parameters, declarations and statements, with registers, variables and labels resolved by
+// scope.
 
 #include <charconv>
 #include <unordered_map>
@@ -49,7 +50,8 @@ class FunctionParser {
     performance_directives();
     if (in_.accept(";")) return std::move(function_);
     function_->defined = true;
-    if (!in_.is_symbol("{")) in_.fail("'{' or ';' is missing after the head of '" + function_->name + "' before " + in_.found());
+    if (!in_.is_symbol("{"))
+      in_.fail("'{' or ';' is missing after the head of '" + function_->name + "' before " + in_.found());
     block(0, 0);
     resolve_labels();
     return std::move(function_);
@@ -97,7 +99,8 @@ class FunctionParser {
         unsigned sizes[3] = {1, 1, 1};
         three(sizes);
         for (int i = 0; i < 3; ++i) function_->required_threads[i] = sizes[i];
-      } else if (in_.accept_dot("minnctapersm") || in_.accept_dot("maxnreg") || in_.accept_dot("maxclusterrank")) {
+      } else if (in_.accept_dot("minnctapersm") || in_.accept_dot("maxnreg") ||
+                 in_.accept_dot("maxclusterrank")) {
         in_.expect_integer("the directive's value");
       } else if (in_.accept_dot("reqnctapercluster")) {
         unsigned sizes[3] = {1, 1, 1};
@@ -128,7 +131,8 @@ class FunctionParser {
 
   std::uint32_t add_register(Scope& scope, const std::string& name, Type type, unsigned vector) {
     const auto index = static_cast<std::uint32_t>(function_->registers.size());
-    if (!scope.registers.emplace(name, index).second) in_.fail("the register '" + name + "' is declared twice");
+    if (!scope.registers.emplace(name, index).second)
+      in_.fail("the register '" + name + "' is declared twice");
     function_->registers.push_back({name, type, vector});
     return index;
   }
@@ -216,18 +220,22 @@ class FunctionParser {
     } else if (word.text == "pragma") {
       if (in_.next().kind != TokenKind::string) in_.fail(".pragma needs a string");
       in_.expect(";", "after .pragma");
-    } else if (word.text == "param" || word.text == "local" || word.text == "shared" || word.text == "global" ||
-               word.text == "const") {
+    } else if (word.text == "param" || word.text == "local" || word.text == "shared" ||
+               word.text == "global" || word.text == "const") {
       if (word.text == "global" || word.text == "const") {
-        throw CompileError(word.line, "'." + std::string(word.text) + "' variables are declared at module level");
+        throw CompileError(word.line,
+                           "'." + std::string(word.text) + "' variables are declared at module level");
       }
-      const Space space = word.text == "param" ? Space::param : word.text == "local" ? Space::local : Space::shared;
+      const Space space = word.text == "param"   ? Space::param
+                          : word.text == "local" ? Space::local
+                                                 : Space::shared;
       do {
         add_variable(scopes_[scope], parse_variable(in_, space, false));
       } while (in_.accept(","));
       in_.expect(";", "after a variable");
     } else {
-      throw CompileError(word.line, "the directive '." + std::string(word.text) + "' is not supported in a function");
+      throw CompileError(word.line,
+                         "the directive '." + std::string(word.text) + "' is not supported in a function");
     }
   }
 
@@ -236,12 +244,14 @@ class FunctionParser {
     if (in_.is_dot("v2") || in_.is_dot("v4")) vector = in_.next().text == "v2" ? 2 : 4;
     if (in_.peek().kind != TokenKind::dot) in_.fail("a register's type is missing before " + in_.found());
     const Type type = parse_type(in_.peek().text);
-    if (type == Type::none) in_.fail("registers of type '." + std::string(in_.peek().text) + "' are not supported");
+    if (type == Type::none)
+      in_.fail("registers of type '." + std::string(in_.peek().text) + "' are not supported");
     in_.next();
     do {
       const std::string name = in_.expect_name("a register");
       if (in_.accept("<")) {
-        if (in_.peek().kind != TokenKind::integer) in_.fail("the number of registers is missing before " + in_.found());
+        if (in_.peek().kind != TokenKind::integer)
+          in_.fail("the number of registers is missing before " + in_.found());
         const std::uint64_t count = in_.next().bits;
         in_.expect(">", "after the number of registers");
         if (!scopes_[scope].ranges.emplace(name, RegisterRange{type, vector, count}).second) {
@@ -299,7 +309,8 @@ class FunctionParser {
     in_.expect("(", "before parameters");
     if (in_.accept(")")) return;
     do {
-      if (!in_.accept_dot("param") && !in_.accept_dot("reg")) in_.fail("'.param' is missing before " + in_.found());
+      if (!in_.accept_dot("param") && !in_.accept_dot("reg"))
+        in_.fail("'.param' is missing before " + in_.found());
       sizes.push_back(parse_variable(in_, Space::param, false).bytes);
     } while (in_.accept(","));
     in_.expect(")", "after parameters");
@@ -357,7 +368,9 @@ class FunctionParser {
     }
     if (in_.peek().kind == TokenKind::name) return named(scope);
     const TokenStream::Constant value = in_.constant();
-    result.kind = !value.real ? OperandKind::immediate : value.single ? OperandKind::real32 : OperandKind::real;
+    result.kind = !value.real    ? OperandKind::immediate
+                  : value.single ? OperandKind::real32
+                                 : OperandKind::real;
     result.bits = value.bits;
     return result;
   }

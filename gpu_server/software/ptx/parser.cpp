@@ -12,7 +12,9 @@ class ModuleParser {
 
   ast::Module run() {
     if (!in_.is_dot("version")) {
-      in_.fail("the text is not PTX: it does not begin with .version. Compile for compute_75 (PTX), not to a cubin");
+      in_.fail(
+          "the text is not PTX: it does not begin with .version. Compile for compute_75 (PTX), not to a "
+          "cubin");
     }
     while (!in_.at_end()) item();
     return std::move(module_);
@@ -23,8 +25,8 @@ class ModuleParser {
     if (in_.accept(";")) return;
     const Token word = in_.peek();
     if (word.kind != TokenKind::dot) in_.fail("a directive was expected here, not " + in_.found());
-    if (word.text == "version" || word.text == "address_size" || word.text == "target" || word.text == "file" ||
-        word.text == "loc") {
+    if (word.text == "version" || word.text == "address_size" || word.text == "target" ||
+        word.text == "file" || word.text == "loc") {
       header(word);
     } else if (word.text == "section") {
       skip_section();
@@ -88,7 +90,9 @@ class ModuleParser {
       module_.functions.push_back(parse_function(in_, word == "entry", linkage));
     } else if (word == "global" || word == "const" || word == "shared") {
       in_.next();
-      const Space space = word == "global" ? Space::global : word == "const" ? Space::constant : Space::shared;
+      const Space space = word == "global"  ? Space::global
+                          : word == "const" ? Space::constant
+                                            : Space::shared;
       do {
         ast::Variable variable = parse_variable(in_, space, space != Space::shared);
         variable.linkage = linkage;

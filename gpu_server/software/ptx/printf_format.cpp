@@ -8,10 +8,11 @@ namespace tfusion::software::ptx {
 
 namespace {
 
-constexpr int kMaxWidth = 4096;       // of one conversion: a kernel must not fill the host's memory
-constexpr int kMaxArguments = 32;     // CUDA's limit
+constexpr int kMaxWidth = 4096;    // of one conversion: a kernel must not fill the host's memory
+constexpr int kMaxArguments = 32;  // CUDA's limit
 
-// One value through the host's printf, with a specification that holds nothing but flags, width and precision.
+// One value through the host's printf, with a specification that holds nothing but flags, width and
+// precision.
 template <class T>
 std::string print_one(const std::string& specification, T value) {
 #pragma GCC diagnostic push
@@ -29,10 +30,12 @@ struct Specification {
   std::string text = "%";  // flags, width, precision
   std::string length;      // h, hh, l, ll, z, j, t, L
   char conversion = 0;
-  std::size_t end = 0;     // index behind it in the format
+  std::size_t end = 0;  // index behind it in the format
 };
 
-bool is_one_of(char c, std::string_view set) { return c != '\0' && set.find(c) != std::string_view::npos; }
+bool is_one_of(char c, std::string_view set) {
+  return c != '\0' && set.find(c) != std::string_view::npos;
+}
 
 // A number of at most four digits, so that no width is absurd.
 void read_number(std::string_view format, std::size_t& i, std::string& out) {
@@ -81,7 +84,8 @@ Specification read_specification(std::string_view format, std::size_t start, con
 
 }  // namespace
 
-std::string format_printf(std::string_view format, const NextArgument& next, const ReadString& read_string, int& arguments) {
+std::string format_printf(std::string_view format, const NextArgument& next, const ReadString& read_string,
+                          int& arguments) {
   std::string out;
   arguments = 0;
   for (std::size_t i = 0; i < format.size();) {
@@ -101,7 +105,8 @@ std::string format_printf(std::string_view format, const NextArgument& next, con
                       what.length == "t" || what.length == "q" || what.length == "L";
     if (arguments >= kMaxArguments) return out;
     switch (what.conversion) {
-      case 'd': case 'i': {
+      case 'd':
+      case 'i': {
         const std::uint64_t bits = next(wide ? 8 : 4);
         long long value = wide ? static_cast<long long>(bits) : static_cast<std::int32_t>(bits);
         if (what.length == "h") value = static_cast<std::int16_t>(value);
@@ -109,7 +114,10 @@ std::string format_printf(std::string_view format, const NextArgument& next, con
         out += print_one(what.text + "lld", value);
         break;
       }
-      case 'u': case 'x': case 'X': case 'o': {
+      case 'u':
+      case 'x':
+      case 'X':
+      case 'o': {
         std::uint64_t bits = next(wide ? 8 : 4);
         if (!wide) bits = static_cast<std::uint32_t>(bits);
         if (what.length == "h") bits = static_cast<std::uint16_t>(bits);
@@ -117,14 +125,26 @@ std::string format_printf(std::string_view format, const NextArgument& next, con
         out += print_one(what.text + "ll" + what.conversion, static_cast<unsigned long long>(bits));
         break;
       }
-      case 'c': out += print_one(what.text + "c", static_cast<int>(static_cast<std::uint8_t>(next(4)))); break;
-      case 'f': case 'F': case 'e': case 'E': case 'g': case 'G': case 'a': case 'A':
+      case 'c':
+        out += print_one(what.text + "c", static_cast<int>(static_cast<std::uint8_t>(next(4))));
+        break;
+      case 'f':
+      case 'F':
+      case 'e':
+      case 'E':
+      case 'g':
+      case 'G':
+      case 'a':
+      case 'A':
         out += print_one(what.text + what.conversion, std::bit_cast<double>(next(8)));
         break;
-      case 's': out += print_one(what.text + "s", read_string(next(8)).c_str()); break;
+      case 's':
+        out += print_one(what.text + "s", read_string(next(8)).c_str());
+        break;
       case 'p': {
         const std::uint64_t address = next(8);
-        out += address == 0 ? print_one(what.text + "s", "(nil)") : print_one(what.text + "p", reinterpret_cast<void*>(address));
+        out += address == 0 ? print_one(what.text + "s", "(nil)")
+                            : print_one(what.text + "p", reinterpret_cast<void*>(address));
         break;
       }
       default:  // as CUDA does with what it does not know: the text itself

@@ -26,7 +26,8 @@ class CompiledProgram final : public Program {
       const ast::Variable& variable = *symbols_.variables[i].declaration;
       if (variable.space == Space::shared || variable.texture) continue;
       variable_of_global_.push_back(i);
-      globals_.push_back({variable.name, std::max<std::size_t>(variable.bytes, 1), variable.alignment, variable.space == Space::constant});
+      globals_.push_back({variable.name, std::max<std::size_t>(variable.bytes, 1), variable.alignment,
+                          variable.space == Space::constant});
     }
     check_initialisers();
   }
@@ -43,8 +44,8 @@ class CompiledProgram final : public Program {
       for (ConstantRow& row : function.constants) {
         if (row.symbol < 0) continue;
         const auto index = static_cast<std::uint32_t>(row.symbol);
-        // Dynamic shared memory begins behind a kernel's static one, which is known at a launch: all kernels of a
-        // program share the largest.
+        // Dynamic shared memory begins behind a kernel's static one, which is known at a launch: all kernels
+        // of a program share the largest.
         row.value += symbols_.variables[index].dynamic_shared ? dynamic_shared_start_ : addresses_[index];
         row.symbol = -1;
       }
@@ -53,8 +54,11 @@ class CompiledProgram final : public Program {
 
   LaunchReport launch(std::size_t kernel, const LaunchConfig& config, const AddressSpace& memory) override {
     try {
-      if (kernel >= kernels_.size()) return {Outcome::illegal_instruction, "there is no kernel with this number"};
-      return Launch(functions_, kernels_[kernel], config, memory, heap_ ? &*heap_ : nullptr, launches_.fetch_add(1)).run();
+      if (kernel >= kernels_.size())
+        return {Outcome::illegal_instruction, "there is no kernel with this number"};
+      return Launch(functions_, kernels_[kernel], config, memory, heap_ ? &*heap_ : nullptr,
+                    launches_.fetch_add(1))
+          .run();
     } catch (const std::exception& error) {
       return {Outcome::trap, std::string("the software GPU ran out of resources: ") + error.what()};
     }
@@ -77,14 +81,17 @@ class CompiledProgram final : public Program {
       dynamic_shared_start_ = std::max(dynamic_shared_start_, layouts[i].shared_bytes);
     }
     if (dynamic_shared_start_ > 48 * 1024) {
-      throw CompileError(symbols_.functions.empty() ? 1 : symbols_.functions[0].declaration->line,
-                         "static shared memory of " + std::to_string(dynamic_shared_start_) + " bytes is more than the 49152 bytes a block may have; use dynamic shared memory");
+      throw CompileError(
+          symbols_.functions.empty() ? 1 : symbols_.functions[0].declaration->line,
+          "static shared memory of " + std::to_string(dynamic_shared_start_) +
+              " bytes is more than the 49152 bytes a block may have; use dynamic shared memory");
     }
     dynamic_shared_start_ = (dynamic_shared_start_ + 15) & ~std::uint64_t{15};
     std::vector<std::vector<std::uint32_t>> callees(count);
     std::vector<bool> unknown(count);
     for (std::size_t i = 0; i < count; ++i) {
-      Lowering lowering(*symbols_.functions[i].declaration, symbols_.functions[i].module, symbols_, layouts[i]);
+      Lowering lowering(*symbols_.functions[i].declaration, symbols_.functions[i].module, symbols_,
+                        layouts[i]);
       functions_.push_back(lowering.run());
       callees[i] = lowering.callees();
       unknown[i] = lowering.calls_unknown();
@@ -115,8 +122,10 @@ class CompiledProgram final : public Program {
   }
 
   // Local memory for a kernel and its deepest chain of calls.
-  std::uint64_t stack_of(std::uint32_t kernel, const std::vector<std::vector<std::uint32_t>>& callees, const std::vector<bool>& unknown) const {
-    // Depth-first without recursion; a function met on its own path, or a call through a pointer, has no known depth.
+  std::uint64_t stack_of(std::uint32_t kernel, const std::vector<std::vector<std::uint32_t>>& callees,
+                         const std::vector<bool>& unknown) const {
+    // Depth-first without recursion; a function met on its own path, or a call through a pointer, has no
+    // known depth.
     enum class Mark : std::uint8_t { fresh, open, done };
     std::vector<Mark> marks(functions_.size(), Mark::fresh);
     std::vector<std::uint64_t> depth(functions_.size(), 0);
@@ -149,7 +158,8 @@ class CompiledProgram final : public Program {
       for (const ast::Relocation& relocation : variable.relocations) {
         const auto symbol = find(variable, relocation.symbol);
         if (!symbol || symbol->kind == Symbol::Kind::builtin) {
-          throw CompileError(relocation.line, "the initial value of '" + variable.name + "' names '" + relocation.symbol + "', which no text defines");
+          throw CompileError(relocation.line, "the initial value of '" + variable.name + "' names '" +
+                                                  relocation.symbol + "', which no text defines");
         }
       }
     }
@@ -158,7 +168,9 @@ class CompiledProgram final : public Program {
   std::optional<Symbol> find(const ast::Variable& variable, const std::string& name) const {
     for (std::uint32_t m = 0; m < modules_.size(); ++m) {
       const auto& variables = modules_[m].variables;
-      if (!variables.empty() && &variable >= variables.data() && &variable < variables.data() + variables.size()) return symbols_.find(m, name);
+      if (!variables.empty() && &variable >= variables.data() &&
+          &variable < variables.data() + variables.size())
+        return symbols_.find(m, name);
     }
     return std::nullopt;
   }
@@ -176,12 +188,13 @@ class CompiledProgram final : public Program {
         value += kFunctionWindow + symbol->index * kFunctionStride;
       } else {
         const ProgramVariable& target = symbols_.variables[symbol->index];
-        value += target.dynamic_shared ? kSharedWindow + dynamic_shared_start_
+        value += target.dynamic_shared                        ? kSharedWindow + dynamic_shared_start_
                  : target.declaration->space == Space::shared ? kSharedWindow + target.shared_offset
                                                               : addresses_[symbol->index];
       }
       value &= relocation.mask;
-      if (relocation.mask != 0 && relocation.mask != ~std::uint64_t{0}) value >>= std::countr_zero(relocation.mask);
+      if (relocation.mask != 0 && relocation.mask != ~std::uint64_t{0})
+        value >>= std::countr_zero(relocation.mask);
       std::memcpy(to + relocation.offset, &value, relocation.bytes);
     }
   }

@@ -28,10 +28,10 @@ struct KernelInfo {
   std::vector<ParameterInfo> parameters;
   std::size_t parameter_bytes = 0;
   std::size_t static_shared_bytes = 0;
-  std::size_t local_bytes = 0;      // per thread
-  unsigned max_threads_per_block = 1024;  // .maxntid if given
+  std::size_t local_bytes = 0;               // per thread
+  unsigned max_threads_per_block = 1024;     // .maxntid if given
   unsigned required_threads[3] = {0, 0, 0};  // .reqntid if given
-  unsigned registers = 0;           // an estimate, for occupancy answers
+  unsigned registers = 0;                    // an estimate, for occupancy answers
 };
 
 struct GlobalInfo {
@@ -42,7 +42,8 @@ struct GlobalInfo {
 };
 
 // Where a module's .global and .const variables were placed. Filled by the driver before instantiate().
-using PlaceGlobal = std::function<std::uint64_t(const GlobalInfo&)>;  // returns a device address; throws on no memory
+using PlaceGlobal =
+    std::function<std::uint64_t(const GlobalInfo&)>;  // returns a device address; throws on no memory
 
 enum class Outcome {
   success,
@@ -61,7 +62,8 @@ struct LaunchConfig {
   std::span<const std::byte> parameters;  // the kernel's whole parameter block
   // Text from device-side printf, called from one thread at a time.
   std::function<void(std::string_view)> print;
-  const std::atomic<bool>* stop = nullptr;  // looked at often enough that an endless kernel ends within 100 ms
+  const std::atomic<bool>* stop =
+      nullptr;  // looked at often enough that an endless kernel ends within 100 ms
 };
 
 struct LaunchReport {
@@ -69,7 +71,8 @@ struct LaunchReport {
   std::string detail;  // "read of 4 bytes at 0x... by thread (3,0,0) of block (7,0,0), line 42 of the PTX"
 };
 
-// Thrown by compile(): `line` is the 1-based line of the PTX text, `what()` a sentence that names the instruction.
+// Thrown by compile(): `line` is the 1-based line of the PTX text, `what()` a sentence that names the
+// instruction.
 struct CompileError : std::runtime_error {
   CompileError(std::size_t line_number, const std::string& sentence)
       : std::runtime_error("line " + std::to_string(line_number) + ": " + sentence), line(line_number) {}

@@ -1,4 +1,5 @@
-// The linked names of a program: variables and functions of all its texts. Made by link(), used by the lowering.
+// The linked names of a program: variables and functions of all its texts. Made by link(), used by the
+// lowering.
 #pragma once
 
 #include <cstdint>

@@ -81,8 +81,8 @@ class ThreadPool {
   std::deque<Job*> jobs_;
 };
 
-// Never destroyed: kernels may run while the process exits. A forked child has none of its parent's threads and
-// makes its own pool.
+// Never destroyed: kernels may run while the process exits. A forked child has none of its parent's threads
+// and makes its own pool.
 ThreadPool& pool() {
   static std::mutex mutex;
   static ThreadPool* current = nullptr;
@@ -95,7 +95,8 @@ ThreadPool& pool() {
 
 unsigned machine_threads() {
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return static_cast<unsigned>(std::max(1, CPU_COUNT(&set)));
+  if (sched_getaffinity(0, sizeof(set), &set) == 0)
+    return static_cast<unsigned>(std::max(1, CPU_COUNT(&set)));
   return std::max(1u, std::thread::hardware_concurrency());
 }
 

@@ -8,8 +8,8 @@
 
 #include "ast.hpp"
 #include "lexer.hpp"
-#include "program.hpp"
 #include "message.hpp"
+#include "program.hpp"
 
 namespace tfusion::software::ptx {
 
@@ -45,10 +45,12 @@ class TokenStream {
     return true;
   }
   void expect(std::string_view symbol, std::string_view where) {
-    if (!accept(symbol)) fail(quoted(std::string(symbol)) + " is missing " + std::string(where) + " before " + found());
+    if (!accept(symbol))
+      fail(quoted(std::string(symbol)) + " is missing " + std::string(where) + " before " + found());
   }
   std::string expect_name(std::string_view what) {
-    if (peek().kind != TokenKind::name) fail("the name of " + std::string(what) + " is missing before " + found());
+    if (peek().kind != TokenKind::name)
+      fail("the name of " + std::string(what) + " is missing before " + found());
     return std::string(next().text);
   }
   std::uint64_t expect_integer(std::string_view what) {
@@ -82,9 +84,9 @@ class TokenStream {
   static constexpr int kMaxDepth = 64;
 
   static int precedence(std::string_view text) {
-    static constexpr std::string_view kLevels[][4] = {{"||"}, {"&&"}, {"|"}, {"^"}, {"&"}, {"==", "!="},
-                                                      {"<", ">", "<=", ">="}, {"<<", ">>"}, {"+", "-"},
-                                                      {"*", "/", "%"}};
+    static constexpr std::string_view kLevels[][4] = {
+        {"||"},       {"&&"},     {"|"},          {"^"}, {"&"}, {"==", "!="}, {"<", ">", "<=", ">="},
+        {"<<", ">>"}, {"+", "-"}, {"*", "/", "%"}};
     int level = 1;
     for (const auto& names : kLevels) {
       for (const std::string_view name : names) {
@@ -125,10 +127,14 @@ class TokenStream {
     }
     const Token& token = peek();
     switch (token.kind) {
-      case TokenKind::integer: return {false, false, next().bits};
-      case TokenKind::real: return {true, false, next().bits};
-      case TokenKind::real32: return {true, true, next().bits};
-      default: fail("a number is missing before " + found());
+      case TokenKind::integer:
+        return {false, false, next().bits};
+      case TokenKind::real:
+        return {true, false, next().bits};
+      case TokenKind::real32:
+        return {true, true, next().bits};
+      default:
+        fail("a number is missing before " + found());
     }
   }
 
@@ -180,7 +186,8 @@ class TokenStream {
 
 // Declarations that both levels share; defined in parse_declarations.cpp.
 
-// Reads ".align 4 .b8 name[16] = {...}" after its state space; the cursor stands behind the declaration, before
+// Reads ".align 4 .b8 name[16] = {...}" after its state space; the cursor stands behind the declaration,
+// before
 // ',' or ';'. Functions' parameters have no initialiser.
 ast::Variable parse_variable(TokenStream& in, Space space, bool allow_initialiser);
 

@@ -12,10 +12,24 @@ namespace tfusion::software::ptx {
 enum class Type : std::uint8_t {
   none,
   pred,
-  b8, b16, b32, b64,
-  u8, u16, u32, u64,
-  s8, s16, s32, s64,
-  f16, f16x2, bf16, bf16x2, f32, f64,
+  b8,
+  b16,
+  b32,
+  b64,
+  u8,
+  u16,
+  u32,
+  u64,
+  s8,
+  s16,
+  s32,
+  s64,
+  f16,
+  f16x2,
+  bf16,
+  bf16x2,
+  f32,
+  f64,
 };
 
 enum class Space : std::uint8_t { generic, global, constant, shared, local, param };

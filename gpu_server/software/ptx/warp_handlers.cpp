@@ -1,7 +1,7 @@
 // Exchanges within a warp: shuffles, votes, matches, reductions.
 //
-// collect_* puts the lanes' values into Lanes::exchange; the handlers then read those of Lanes::peers, the lanes
-// that take part, and write their results to the lanes of exec.
+// collect_* puts the lanes' values into Lanes::exchange; the handlers then read those of Lanes::peers, the
+// lanes that take part, and write their results to the lanes of exec.
 
 #include <algorithm>
 #include <bit>
@@ -74,11 +74,13 @@ void shuffle(Lanes& l, const Instr& in) {
 // Lanes of a warp that take part and brought true.
 std::uint32_t trues(const Lanes& l, std::uint32_t w) {
   std::uint32_t mask = 0;
-  for (std::uint32_t i = 0; i < kWarp; ++i) mask |= static_cast<std::uint32_t>(l.exchange[w * kWarp + i] & 1) << i;
+  for (std::uint32_t i = 0; i < kWarp; ++i)
+    mask |= static_cast<std::uint32_t>(l.exchange[w * kWarp + i] & 1) << i;
   return mask & l.peers[w];
 }
 
-// The lanes that a lane's own mask names and that take part: several groups of one warp may exchange at a time.
+// The lanes that a lane's own mask names and that take part: several groups of one warp may exchange at a
+// time.
 std::uint32_t group(const Lanes& l, const Instr& in, std::uint32_t w, std::uint32_t lane) {
   return (l.row<std::uint32_t>(in.d)[lane] | std::uint32_t{1} << (lane % kWarp)) & l.peers[w];
 }
@@ -93,7 +95,9 @@ void vote(Lanes& l, const Instr& in) {
     if constexpr (Mode == Vote::ballot) {
       l.row<std::uint32_t>(in.dst)[lane] = yes;
     } else {
-      const bool result = Mode == Vote::all ? yes == members : Mode == Vote::any ? yes != 0 : (yes == 0 || yes == members);
+      const bool result = Mode == Vote::all   ? yes == members
+                          : Mode == Vote::any ? yes != 0
+                                              : (yes == 0 || yes == members);
       l.row<std::uint8_t>(in.dst)[lane] = result ? 1 : 0;
     }
   });
@@ -122,9 +126,11 @@ template <Reduce Mode, class T>
 void reduce(Lanes& l, const Instr& in) {
   for_exec(l, [&](std::uint32_t w, std::uint32_t lane) {
     const std::uint32_t members = group(l, in, w, lane);
-    std::uint32_t result = static_cast<std::uint32_t>(l.exchange[w * kWarp + static_cast<std::uint32_t>(std::countr_zero(members))]);
+    std::uint32_t result = static_cast<std::uint32_t>(
+        l.exchange[w * kWarp + static_cast<std::uint32_t>(std::countr_zero(members))]);
     for (std::uint32_t rest = members & (members - 1); rest != 0; rest &= rest - 1) {
-      const auto value = static_cast<std::uint32_t>(l.exchange[w * kWarp + static_cast<std::uint32_t>(std::countr_zero(rest))]);
+      const auto value = static_cast<std::uint32_t>(
+          l.exchange[w * kWarp + static_cast<std::uint32_t>(std::countr_zero(rest))]);
       const auto a = static_cast<T>(result);
       const auto b = static_cast<T>(value);
       if constexpr (Mode == Reduce::add) result += value;
@@ -145,41 +151,63 @@ Handler reduce_of(bool is_signed) {
 
 }  // namespace
 
-void collect_words(Lanes& l, const Instr& in) { collect<std::uint32_t>(l, in); }
-void collect_long_words(Lanes& l, const Instr& in) { collect<std::uint64_t>(l, in); }
-void collect_predicates(Lanes& l, const Instr& in) { collect<std::uint8_t>(l, in); }
+void collect_words(Lanes& l, const Instr& in) {
+  collect<std::uint32_t>(l, in);
+}
+void collect_long_words(Lanes& l, const Instr& in) {
+  collect<std::uint64_t>(l, in);
+}
+void collect_predicates(Lanes& l, const Instr& in) {
+  collect<std::uint8_t>(l, in);
+}
 void collect_nothing(Lanes&, const Instr&) {}
 
 Handler find_shuffle(Shuffle mode) {
   switch (mode) {
-    case Shuffle::up: return &shuffle<Shuffle::up>;
-    case Shuffle::down: return &shuffle<Shuffle::down>;
-    case Shuffle::butterfly: return &shuffle<Shuffle::butterfly>;
-    case Shuffle::index: return &shuffle<Shuffle::index>;
+    case Shuffle::up:
+      return &shuffle<Shuffle::up>;
+    case Shuffle::down:
+      return &shuffle<Shuffle::down>;
+    case Shuffle::butterfly:
+      return &shuffle<Shuffle::butterfly>;
+    case Shuffle::index:
+      return &shuffle<Shuffle::index>;
   }
   return nullptr;
 }
 
 Handler find_vote(Vote mode) {
   switch (mode) {
-    case Vote::all: return &vote<Vote::all>;
-    case Vote::any: return &vote<Vote::any>;
-    case Vote::uniform: return &vote<Vote::uniform>;
-    case Vote::ballot: return &vote<Vote::ballot>;
+    case Vote::all:
+      return &vote<Vote::all>;
+    case Vote::any:
+      return &vote<Vote::any>;
+    case Vote::uniform:
+      return &vote<Vote::uniform>;
+    case Vote::ballot:
+      return &vote<Vote::ballot>;
   }
   return nullptr;
 }
 
-Handler find_match(bool all, std::uint32_t) { return all ? &match<true> : &match<false>; }
+Handler find_match(bool all, std::uint32_t) {
+  return all ? &match<true> : &match<false>;
+}
 
 Handler find_reduce(Reduce mode, bool is_signed) {
   switch (mode) {
-    case Reduce::add: return reduce_of<Reduce::add>(is_signed);
-    case Reduce::min: return reduce_of<Reduce::min>(is_signed);
-    case Reduce::max: return reduce_of<Reduce::max>(is_signed);
-    case Reduce::and_: return reduce_of<Reduce::and_>(is_signed);
-    case Reduce::or_: return reduce_of<Reduce::or_>(is_signed);
-    case Reduce::xor_: return reduce_of<Reduce::xor_>(is_signed);
+    case Reduce::add:
+      return reduce_of<Reduce::add>(is_signed);
+    case Reduce::min:
+      return reduce_of<Reduce::min>(is_signed);
+    case Reduce::max:
+      return reduce_of<Reduce::max>(is_signed);
+    case Reduce::and_:
+      return reduce_of<Reduce::and_>(is_signed);
+    case Reduce::or_:
+      return reduce_of<Reduce::or_>(is_signed);
+    case Reduce::xor_:
+      return reduce_of<Reduce::xor_>(is_signed);
   }
   return nullptr;
 }

@@ -53,6 +53,14 @@ class JupyterServer:
         runtime = Path(environment["JUPYTER_RUNTIME_DIR"])
         info = wait_until(lambda: next(iter(runtime.glob("jpserver-*.json")), None), self.process, log)
         self.url: str = wait_until(lambda: json.loads(info.read_text() or "{}").get("url"), self.process, log)
+        # The file says where it is going to listen; that it does is another matter.
+        wait_until(self._answers, self.process, log)
+
+    def _answers(self) -> bool:
+        try:
+            return self.request("GET", "api/status")[0] == 200
+        except urllib.error.URLError:
+            return False
 
     def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
         """Status and decoded JSON of one REST request."""

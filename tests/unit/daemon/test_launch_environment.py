@@ -97,3 +97,14 @@ def test_the_servers_own_processes_run_under_no_slice() -> None:
     clean = server_environment(under)
     clean.pop("PYTHONPATH", None)
     assert clean == {"PATH": "/bin", "LD_LIBRARY_PATH": "/keep"}
+
+
+def test_on_the_software_gpu_cupy_compiles_to_ptx_unless_told_otherwise() -> None:
+    def software(base: dict[str, str]) -> dict[str, str]:
+        return kernel_hook.launch_environment(
+            base, session_socket="s", slice_id="i", token="t", library=HOOK, software=True
+        )
+
+    assert software({})["CUPY_COMPILE_WITH_PTX"] == "1"
+    assert software({})["CUPY_ACCELERATORS"] == ""
+    assert software({"CUPY_ACCELERATORS": "cub"})["CUPY_ACCELERATORS"] == "cub"

@@ -34,7 +34,7 @@ TEST(known_options_pass_and_others_are_left_out) {
   JitOptions options;
   CHECK(options.read(
       pairs({{CU_JIT_MAX_REGISTERS, 32}, {CU_JIT_GLOBAL_SYMBOL_ADDRESSES, 0x1234}, {99999, 1}, {~0ull, 2}}),
-      4));
+      4, JitOptions::Logs::left_out));
   CHECK_EQ(options.count(), 1u);
   CHECK_EQ(options.options()[0], CU_JIT_MAX_REGISTERS);
   CHECK_EQ(reinterpret_cast<std::uintptr_t>(options.values()[0]), 32u);
@@ -53,7 +53,8 @@ TEST(counts_that_do_not_fit) {
 
 TEST(a_clients_log_pointers_never_reach_the_driver) {
   JitOptions options;
-  CHECK(options.read(pairs({{CU_JIT_INFO_LOG_BUFFER, 0x1000}, {CU_JIT_ERROR_LOG_BUFFER, 0x2000}}), 2));
+  CHECK(options.read(pairs({{CU_JIT_INFO_LOG_BUFFER, 0x1000}, {CU_JIT_ERROR_LOG_BUFFER, 0x2000}}), 2,
+                     JitOptions::Logs::left_out));
   CHECK_EQ(options.count(), 0u);
   CHECK(
       options.read(pairs({{CU_JIT_INFO_LOG_BUFFER, 0x1000}, {CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES, ~0ull}}), 2));
@@ -62,6 +63,13 @@ TEST(a_clients_log_pointers_never_reach_the_driver) {
   if (info != nullptr) std::memset(info, 'x', JitOptions::kLogBytes);  // all of it is ours
   CHECK_EQ(reinterpret_cast<std::uintptr_t>(log_of(options, CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES)),
            JitOptions::kLogBytes);
+}
+
+TEST(logs_are_kept_whether_the_program_asked_or_not) {
+  JitOptions options;
+  CHECK(options.read({}, 0));
+  CHECK(log_of(options, CU_JIT_INFO_LOG_BUFFER) != nullptr &&
+        log_of(options, CU_JIT_ERROR_LOG_BUFFER) != nullptr);
 }
 
 TEST(logs_can_be_left_out) {

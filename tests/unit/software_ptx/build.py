@@ -24,7 +24,11 @@ INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.MULTILINE)
 def cache_folder() -> Path:
     """Where objects are kept: $TFUSION_TEST_CACHE, else a folder of this user's cache."""
     chosen = os.environ.get("TFUSION_TEST_CACHE")
-    base = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tfusion-tests"
+    base = (
+        Path(chosen)
+        if chosen
+        else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tfusion-tests"
+    )
     folder = base / "software_ptx"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

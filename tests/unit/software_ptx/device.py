@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from build import build
 
 OUTCOMES = (
@@ -189,7 +190,9 @@ class Program:
             ctypes.c_size_t(len(printed)),
             ctypes.byref(delay),
         )
-        return Result(OUTCOMES[outcome], detail.value.decode(), printed.value.decode(errors="replace"), delay.value)
+        return Result(
+            OUTCOMES[outcome], detail.value.decode(), printed.value.decode(errors="replace"), delay.value
+        )
 
     def run(self, name: str, grid: Any, block: Any, *arguments: Any, shared: int = 0) -> Result:
         """launch() that must succeed."""
@@ -206,7 +209,9 @@ def cuda(source: str, arch: str = "compute_75", options: tuple[str, ...] = ()) -
 HEAD = ".version 8.0\n.target sm_75\n.address_size 64\n"
 
 
-def elementwise(body: str, registers: str, inputs: list[Any], output: Any, count: int | None = None) -> np.ndarray[Any, Any]:
+def elementwise(
+    body: str, registers: str, inputs: list[Any], output: Any, count: int | None = None
+) -> np.ndarray[Any, Any]:
     """Runs hand-written PTX on arrays, one element for each thread.
 
     `body` reads element i of input k from a register %a{k} (of the input's width: b16, b32, b64, or b8 in a b16 one)
@@ -229,7 +234,9 @@ def elementwise(body: str, registers: str, inputs: list[Any], output: Any, count
         lines.append(f"ld.param.u64 %at, [p{i}]; mul.wide.u32 %off, %i, {width}; add.u64 %at, %at, %off;")
         lines.append(f"ld.global.b{width * 8} %a{i}, [%at];")
     lines.append(body)
-    lines.append(f"ld.param.u64 %at, [p{len(arrays)}]; mul.wide.u32 %off, %i, {out_width}; add.u64 %at, %at, %off;")
+    lines.append(
+        f"ld.param.u64 %at, [p{len(arrays)}]; mul.wide.u32 %off, %i, {out_width}; add.u64 %at, %at, %off;"
+    )
     lines.append(f"st.global.b{out_width * 8} [%at], %d; ret; }}")
     program = Program("\n".join(lines))
     buffers = [Buffer(array) for array in arrays]

@@ -1,13 +1,14 @@
 // A plain C interface to the PTX compiler and executor, for the tests in this folder. Not installed.
 //
-// One AddressSpace serves the whole process; memory of sp_allocate() is the "device memory" that kernels may touch.
+// One AddressSpace serves the whole process; memory of sp_allocate() is the "device memory" that kernels may
+// touch.
 
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <chrono>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -25,7 +26,9 @@ tfusion::software::AddressSpace& memory() {
   return space;
 }
 
-std::size_t pages(std::size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
+std::size_t pages(std::size_t bytes) {
+  return (bytes + 4095) / 4096 * 4096;
+}
 
 std::uint64_t allocate(std::size_t bytes) {
   const std::size_t size = pages(std::max<std::size_t>(bytes, 1));
@@ -54,8 +57,9 @@ void put(char* to, std::size_t capacity, const std::string& text) {
 extern "C" {
 
 // nullptr and `error` set ("line N: ...") if the texts do not compile.
-__attribute__((visibility("default"))) void* sp_compile(const char* const* texts, const std::size_t* lengths, std::size_t count, char* error,
-                                                        std::size_t capacity, std::size_t* line) {
+__attribute__((visibility("default"))) void* sp_compile(const char* const* texts, const std::size_t* lengths,
+                                                        std::size_t count, char* error, std::size_t capacity,
+                                                        std::size_t* line) {
   *line = 0;
   try {
     std::vector<std::string_view> views;
@@ -76,7 +80,9 @@ __attribute__((visibility("default"))) void* sp_compile(const char* const* texts
   return nullptr;
 }
 
-__attribute__((visibility("default"))) void sp_destroy(void* program) { delete static_cast<Program*>(program); }
+__attribute__((visibility("default"))) void sp_destroy(void* program) {
+  delete static_cast<Program*>(program);
+}
 
 __attribute__((visibility("default"))) long sp_kernel(void* program, const char* name, std::uint64_t* facts) {
   const auto kernels = static_cast<Program*>(program)->program->kernels();
@@ -93,7 +99,8 @@ __attribute__((visibility("default"))) long sp_kernel(void* program, const char*
 }
 
 // Offset and size of a kernel's parameter.
-__attribute__((visibility("default"))) void sp_parameter(void* program, std::size_t kernel, std::size_t index, std::uint64_t* out) {
+__attribute__((visibility("default"))) void sp_parameter(void* program, std::size_t kernel, std::size_t index,
+                                                         std::uint64_t* out) {
   const auto& parameter = static_cast<Program*>(program)->program->kernels()[kernel].parameters[index];
   out[0] = parameter.offset;
   out[1] = parameter.bytes;
@@ -112,7 +119,9 @@ __attribute__((visibility("default"))) void sp_global(void* program, const char*
   }
 }
 
-__attribute__((visibility("default"))) std::uint64_t sp_allocate(std::size_t bytes) { return allocate(bytes); }
+__attribute__((visibility("default"))) std::uint64_t sp_allocate(std::size_t bytes) {
+  return allocate(bytes);
+}
 __attribute__((visibility("default"))) void sp_free(std::uint64_t address, std::size_t bytes) {
   const std::size_t size = pages(std::max<std::size_t>(bytes, 1));
   memory().forbid(address, size);
@@ -120,10 +129,12 @@ __attribute__((visibility("default"))) void sp_free(std::uint64_t address, std::
 }
 
 // Runs a kernel and returns its Outcome. stop_after_ms: raise the stop flag after this time, 0: never.
-__attribute__((visibility("default"))) int sp_launch(void* program, std::size_t kernel, const unsigned* grid, const unsigned* block,
-                                                     std::size_t shared, const void* parameters, std::size_t bytes, unsigned stop_after_ms,
-                                                     char* detail, std::size_t detail_capacity, char* printed, std::size_t printed_capacity,
-                                                     double* stop_delay_s) {
+__attribute__((visibility("default"))) int sp_launch(void* program, std::size_t kernel, const unsigned* grid,
+                                                     const unsigned* block, std::size_t shared,
+                                                     const void* parameters, std::size_t bytes,
+                                                     unsigned stop_after_ms, char* detail,
+                                                     std::size_t detail_capacity, char* printed,
+                                                     std::size_t printed_capacity, double* stop_delay_s) {
   std::atomic<bool> stop{false};
   std::string output;
   ptx::LaunchConfig config{};
@@ -145,7 +156,8 @@ __attribute__((visibility("default"))) int sp_launch(void* program, std::size_t 
   const ptx::LaunchReport report = static_cast<Program*>(program)->program->launch(kernel, config, memory());
   const auto ended = std::chrono::steady_clock::now();
   if (stopper.joinable()) stopper.join();
-  *stop_delay_s = raised.time_since_epoch().count() == 0 ? 0.0 : std::chrono::duration<double>(ended - raised).count();
+  *stop_delay_s =
+      raised.time_since_epoch().count() == 0 ? 0.0 : std::chrono::duration<double>(ended - raised).count();
   put(detail, detail_capacity, report.detail);
   put(printed, printed_capacity, output);
   return static_cast<int>(report.outcome);

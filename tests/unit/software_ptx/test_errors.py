@@ -80,10 +80,12 @@ def test_names_defined_twice_across_texts() -> None:
 
 
 def test_out_of_bounds_read_names_address_thread_block_and_line() -> None:
-    program = Program(kernel("""ld.param.u64 %rd1, [p]; mov.u32 %r1, %tid.x; mul.wide.u32 %rd2, %r1, 4096;
+    program = Program(
+        kernel("""ld.param.u64 %rd1, [p]; mov.u32 %r1, %tid.x; mul.wide.u32 %rd2, %r1, 4096;
 add.u64 %rd1, %rd1, %rd2;
 ld.global.u32 %r2, [%rd1+4];
-ret;"""))
+ret;""")
+    )
     buffer = Buffer(np.zeros(16, np.int32))
     result = program.launch("k", 3, 4, buffer)
     assert result.outcome == "illegal_address"
@@ -92,22 +94,39 @@ ret;"""))
     assert "read of 4 bytes" in result.detail
 
 
-@pytest.mark.parametrize("address", [0, 8, 1 << 20, (1 << 47) - 8, 1 << 47, (1 << 47) + (1 << 30), 1 << 62, (1 << 64) - 8, (1 << 64) - 4096])
+@pytest.mark.parametrize(
+    "address",
+    [0, 8, 1 << 20, (1 << 47) - 8, 1 << 47, (1 << 47) + (1 << 30), 1 << 62, (1 << 64) - 8, (1 << 64) - 4096],
+)
 @pytest.mark.parametrize("space", ["", ".global"])
-@pytest.mark.parametrize("access", ["ld{s}.u64 %rd2, [%rd1];", "st{s}.u64 [%rd1], %rd1;", "atom{s}.add.u64 %rd2, [%rd1], 1;", "ld{s}.v2.u64 {{%rd2, %rd3}}, [%rd1];"])
+@pytest.mark.parametrize(
+    "access",
+    [
+        "ld{s}.u64 %rd2, [%rd1];",
+        "st{s}.u64 [%rd1], %rd1;",
+        "atom{s}.add.u64 %rd2, [%rd1], 1;",
+        "ld{s}.v2.u64 {{%rd2, %rd3}}, [%rd1];",
+    ],
+)
 def test_wild_addresses_fault(access: str, space: str, address: int) -> None:
     program = Program(kernel(f"ld.param.u64 %rd1, [p]; {access.format(s=space)} ret;"))
     result = program.launch("k", 1, 33, np.uint64(address))
-    assert result.outcome == "illegal_address", result
+    # 16 bytes at a multiple of 8 are misaligned as well, and that is looked at first.
+    wanted = "misaligned_address" if "v2" in access and address % 16 else "illegal_address"
+    assert result.outcome == wanted, result
 
 
 @pytest.mark.parametrize("offset", [-1, -4096, 1 << 16, 1 << 31, 1 << 62])
 @pytest.mark.parametrize("space", ["shared", "local"])
 def test_windows_are_bounded(space: str, offset: int) -> None:
-    text = kernel(f".{space} .align 8 .b8 x[64]; ld.param.u64 %rd1, [p]; mov.u64 %rd2, x; add.u64 %rd2, %rd2, %rd1; st.{space}.u8 [%rd2], 1; ret;")
+    text = kernel(
+        f".{space} .align 8 .b8 x[64]; ld.param.u64 %rd1, [p]; mov.u64 %rd2, x; add.u64 %rd2, %rd2, %rd1; st.{space}.u8 [%rd2], 1; ret;"
+    )
     assert Program(text).launch("k", 1, 64, np.int64(offset)).outcome == "illegal_address"
     assert Program(text).launch("k", 1, 64, np.int64(63)).outcome == "success"
-    generic = kernel(f".{space} .align 8 .b8 x[64]; ld.param.u64 %rd1, [p]; mov.u64 %rd2, x; cvta.{space}.u64 %rd2, %rd2; add.u64 %rd2, %rd2, %rd1; st.u8 [%rd2], 1; ret;")
+    generic = kernel(
+        f".{space} .align 8 .b8 x[64]; ld.param.u64 %rd1, [p]; mov.u64 %rd2, x; cvta.{space}.u64 %rd2, %rd2; add.u64 %rd2, %rd2, %rd1; st.u8 [%rd2], 1; ret;"
+    )
     assert Program(generic).launch("k", 1, 64, np.int64(offset)).outcome == "illegal_address"
 
 
@@ -118,7 +137,13 @@ def test_parameters_cannot_be_written_through_a_generic_pointer() -> None:
 
 @pytest.mark.parametrize("width", [2, 4, 8])
 def test_misaligned_accesses(width: int) -> None:
-    program = Program(kernel(f"ld.param.u64 %rd1, [p]; ld.global.b{width * 8} %{'r2' if width == 4 else 'rd2' if width == 8 else 'h'}, [%rd1+1]; ret;".replace("%h", "%r2")))
+    program = Program(
+        kernel(
+            f"ld.param.u64 %rd1, [p]; ld.global.b{width * 8} %{'r2' if width == 4 else 'rd2' if width == 8 else 'h'}, [%rd1+1]; ret;".replace(
+                "%h", "%r2"
+            )
+        )
+    )
     result = program.launch("k", 1, 32, Buffer(np.zeros(8)))
     assert result.outcome == "misaligned_address"
     assert f"multiple of {width}" in result.detail
@@ -142,7 +167,10 @@ def test_trap_and_assertion() -> None:
     assert result.outcome == "trap" and "thread (7,0,0)" in result.detail
     result = program.launch("g", 4, 32, np.int32(2))
     assert result.outcome == "assertion"
-    assert result.printed == "lab.cu:12: void g(int): block: [2,0,0], thread: [5,0,0] Assertion `x > 0` failed.\n"
+    assert (
+        result.printed
+        == "lab.cu:12: void g(int): block: [2,0,0], thread: [5,0,0] Assertion `x > 0` failed.\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,7 +193,9 @@ def test_endless_kernels_obey_the_stop_flag(body: str) -> None:
 
 
 def test_unbounded_recursion_ends_in_an_error() -> None:
-    program = cuda("__device__ __noinline__ int f(int n, int* p) { int a[20]; a[n % 20] = p[0]; return f(n + 1, p) + a[(n + 3) % 20]; } extern \"C\" __global__ void k(int* p) { p[0] = f(0, p); }")
+    program = cuda(
+        '__device__ __noinline__ int f(int n, int* p) { int a[20]; a[n % 20] = p[0]; return f(n + 1, p) + a[(n + 3) % 20]; } extern "C" __global__ void k(int* p) { p[0] = f(0, p); }'
+    )
     result = program.launch("k", 1, 256, Buffer(np.zeros(4)))
     assert result.outcome == "illegal_address" and "stack overflow" in result.detail
 
@@ -175,7 +205,10 @@ def test_calls_through_bad_pointers() -> None:
     for address in (0, 1234, (1 << 47) + (3 << 40) + 8, (1 << 47) + (3 << 40) + 16 * 1000, (1 << 64) - 16):
         assert Program(kernel(body)).launch("k", 1, 4, np.uint64(address)).outcome == "illegal_instruction"
     # A kernel is no function that could be called.
-    assert Program(kernel(body)).launch("k", 1, 4, np.uint64((1 << 47) + (3 << 40))).outcome == "illegal_instruction"
+    assert (
+        Program(kernel(body)).launch("k", 1, 4, np.uint64((1 << 47) + (3 << 40))).outcome
+        == "illegal_instruction"
+    )
 
 
 def test_indexed_branch_past_its_table() -> None:

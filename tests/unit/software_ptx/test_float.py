@@ -11,16 +11,46 @@ import numpy as np
 import pytest
 from device import elementwise
 
-SPECIALS = [0.0, -0.0, 1.0, -1.0, 1.5, 2.5, 3.5, -2.5, 0.1, 1e-3, 65504.0, 65520.0, 1e30, -1e30, np.inf, -np.inf, np.nan, 2.0**-149, 2.0**-126, 2.0**-24, 2.0**-14]
+SPECIALS = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    1.5,
+    2.5,
+    3.5,
+    -2.5,
+    0.1,
+    1e-3,
+    65504.0,
+    65520.0,
+    1e30,
+    -1e30,
+    np.inf,
+    -np.inf,
+    np.nan,
+    2.0**-149,
+    2.0**-126,
+    2.0**-24,
+    2.0**-14,
+]
 
 
 def samples(dtype: Any, seed: int = 1) -> np.ndarray[Any, Any]:
     """Special values, denormals, and random bit patterns."""
     kind = np.dtype(dtype)
     rng = np.random.default_rng(seed)
-    bits = rng.integers(0, 1 << 63, 3000, dtype=np.uint64) * np.uint64(2) + rng.integers(0, 2, 3000, dtype=np.uint64)
+    bits = rng.integers(0, 1 << 63, 3000, dtype=np.uint64) * np.uint64(2) + rng.integers(
+        0, 2, 3000, dtype=np.uint64
+    )
     with np.errstate(over="ignore"):
-        return np.concatenate([np.array(SPECIALS).astype(kind), bits.astype(f"u{kind.itemsize}").view(kind), rng.normal(size=500).astype(kind)])
+        return np.concatenate(
+            [
+                np.array(SPECIALS).astype(kind),
+                bits.astype(f"u{kind.itemsize}").view(kind),
+                rng.normal(size=500).astype(kind),
+            ]
+        )
 
 
 def same(got: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> None:
@@ -78,7 +108,10 @@ def test_fused_multiply_add_rounds_once(dtype: Any) -> None:
     c[1000:1300] = (c[1000:1300].astype(np.float64) * 2.0**-12).astype(dtype)
     bits = np.dtype(dtype).itemsize * 8
     got = elementwise(f"fma.rn.f{bits} %d, %a0, %a1, %a2;", "", [a, b, c], dtype)
-    exact = [fractions.Fraction(float(x)) * fractions.Fraction(float(y)) + fractions.Fraction(float(z)) for x, y, z in zip(a, b, c, strict=True)]
+    exact = [
+        fractions.Fraction(float(x)) * fractions.Fraction(float(y)) + fractions.Fraction(float(z))
+        for x, y, z in zip(a, b, c, strict=True)
+    ]
     wanted = np.array([exact_round(value, dtype) for value in exact]).astype(dtype)
     assert np.array_equal(got, wanted)
 
@@ -125,9 +158,18 @@ def test_flush_to_zero_and_saturation() -> None:
 def test_minimum_and_maximum_ignore_nan() -> None:
     a = np.array([1, np.nan, 2, np.nan, -0.0, 0.0], np.float32)
     b = np.array([2, 3, np.nan, np.nan, 0.0, -0.0], np.float32)
-    same(elementwise("min.f32 %d, %a0, %a1;", "", [a, b], np.float32), np.array([1, 3, 2, np.nan, -0.0, -0.0], np.float32))
-    same(elementwise("max.f32 %d, %a0, %a1;", "", [a, b], np.float32), np.array([2, 3, 2, np.nan, 0.0, 0.0], np.float32))
-    same(elementwise("min.NaN.f32 %d, %a0, %a1;", "", [a, b], np.float32), np.array([1, np.nan, np.nan, np.nan, -0.0, -0.0], np.float32))
+    same(
+        elementwise("min.f32 %d, %a0, %a1;", "", [a, b], np.float32),
+        np.array([1, 3, 2, np.nan, -0.0, -0.0], np.float32),
+    )
+    same(
+        elementwise("max.f32 %d, %a0, %a1;", "", [a, b], np.float32),
+        np.array([2, 3, 2, np.nan, 0.0, 0.0], np.float32),
+    )
+    same(
+        elementwise("min.NaN.f32 %d, %a0, %a1;", "", [a, b], np.float32),
+        np.array([1, np.nan, np.nan, np.nan, -0.0, -0.0], np.float32),
+    )
 
 
 def test_a_nan_result_is_the_gpus() -> None:
@@ -136,19 +178,30 @@ def test_a_nan_result_is_the_gpus() -> None:
     assert got.view(np.uint32)[0] == 0x7FFFFFFF
 
 
-@pytest.mark.parametrize("relation", ["eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"])
+@pytest.mark.parametrize(
+    "relation", ["eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"]
+)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_comparison(relation: str, dtype: Any) -> None:
     a = samples(dtype)
     b = np.roll(a, 1)
     b[::3] = a[::3]
     bits = np.dtype(dtype).itemsize * 8
-    got = elementwise(f"setp.{relation}.f{bits} %p, %a0, %a1; selp.u32 %d, 1, 0, %p;", ".reg .pred %p;", [a, b], np.uint32)
+    got = elementwise(
+        f"setp.{relation}.f{bits} %p, %a0, %a1; selp.u32 %d, 1, 0, %p;", ".reg .pred %p;", [a, b], np.uint32
+    )
     unordered = np.isnan(a) | np.isnan(b)
     if relation in ("num", "nan"):
         wanted = unordered if relation == "nan" else ~unordered
     else:
-        base = {"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}[relation[:2]]
+        base = {
+            "eq": np.equal,
+            "ne": np.not_equal,
+            "lt": np.less,
+            "le": np.less_equal,
+            "gt": np.greater,
+            "ge": np.greater_equal,
+        }[relation[:2]]
         wanted = (base(a, b) & ~unordered) | (unordered if relation.endswith("u") else False)
     assert np.array_equal(got.astype(bool), wanted)
 
@@ -197,7 +250,13 @@ def test_nan_converts_to_zero_in_32_bits() -> None:
 def test_integer_to_float(source: str, target: Any) -> None:
     bits = int(source[1:])
     rng = np.random.default_rng(9)
-    raw = np.concatenate([rng.integers(0, 1 << 63, 500, dtype=np.uint64) * np.uint64(2), np.arange(64, dtype=np.uint64), (np.uint64(1) << np.arange(64, dtype=np.uint64)) - np.uint64(1)])
+    raw = np.concatenate(
+        [
+            rng.integers(0, 1 << 63, 500, dtype=np.uint64) * np.uint64(2),
+            np.arange(64, dtype=np.uint64),
+            (np.uint64(1) << np.arange(64, dtype=np.uint64)) - np.uint64(1),
+        ]
+    )
     a = raw.astype(f"u{bits // 8}").view(f"{'i' if source[0] == 's' else 'u'}{bits // 8}")
     t = np.dtype(target).itemsize * 8
     same(elementwise(f"cvt.rn.f{t}.{source} %d, %a0;", "", [a], target), a.astype(target))
@@ -205,7 +264,9 @@ def test_integer_to_float(source: str, target: Any) -> None:
     assert all(abs(int(x)) >= abs(int(float(y))) for x, y in zip(a, got, strict=True))
 
 
-@pytest.mark.parametrize("mode,rounder", [("rni", np.rint), ("rzi", np.trunc), ("rmi", np.floor), ("rpi", np.ceil)])
+@pytest.mark.parametrize(
+    "mode,rounder", [("rni", np.rint), ("rzi", np.trunc), ("rmi", np.floor), ("rpi", np.ceil)]
+)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_rounding_to_integral_values(mode: str, rounder: Any, dtype: Any) -> None:
     a = samples(dtype)
@@ -216,7 +277,9 @@ def test_rounding_to_integral_values(mode: str, rounder: Any, dtype: Any) -> Non
 @pytest.mark.parametrize("mode", ["rz", "rm", "rp"])
 def test_float_to_half_in_directed_modes(mode: str) -> None:
     rng = np.random.default_rng(10)
-    a = np.concatenate([rng.normal(size=1000), rng.normal(size=300) * 1e-6, [0.0, 1.0, 65504.0]]).astype(np.float32)
+    a = np.concatenate([rng.normal(size=1000), rng.normal(size=300) * 1e-6, [0.0, 1.0, 65504.0]]).astype(
+        np.float32
+    )
     got = elementwise(f"cvt.{mode}.f16.f32 %d, %a0;", "", [a], np.float16)
     wide = got.astype(np.float64)
     exact = a.astype(np.float64)
@@ -230,7 +293,15 @@ def test_float_to_half_in_directed_modes(mode: str) -> None:
 
 @pytest.mark.parametrize(
     "name,function,lowest,highest",
-    [("sin.approx", np.sin, -3, 3), ("cos.approx", np.cos, -3, 3), ("ex2.approx", np.exp2, -20, 20), ("lg2.approx", np.log2, 0.01, 1e6), ("tanh.approx", np.tanh, -4, 4), ("rsqrt.approx", lambda x: 1 / np.sqrt(x), 1e-3, 1e6), ("sqrt.approx", np.sqrt, 0, 1e6)],
+    [
+        ("sin.approx", np.sin, -3, 3),
+        ("cos.approx", np.cos, -3, 3),
+        ("ex2.approx", np.exp2, -20, 20),
+        ("lg2.approx", np.log2, 0.01, 1e6),
+        ("tanh.approx", np.tanh, -4, 4),
+        ("rsqrt.approx", lambda x: 1 / np.sqrt(x), 1e-3, 1e6),
+        ("sqrt.approx", np.sqrt, 0, 1e6),
+    ],
 )
 def test_approximations(name: str, function: Any, lowest: float, highest: float) -> None:
     a = np.linspace(lowest, highest, 2000).astype(np.float32)
@@ -256,8 +327,16 @@ def test_sign_operations() -> None:
     b = a[::-1].copy()
     same(elementwise("copysign.f32 %d, %a0, %a1;", "", [a, b], np.float32), np.copysign(b, a))
     kinds = np.array([1.0, np.inf, np.nan, 2.0**-130], np.float32)
-    for test, wanted in (("finite", [1, 0, 0, 1]), ("infinite", [0, 1, 0, 0]), ("notanumber", [0, 0, 1, 0]), ("subnormal", [0, 0, 0, 1]), ("normal", [1, 0, 0, 0])):
-        got = elementwise(f"testp.{test}.f32 %p, %a0; selp.u32 %d, 1, 0, %p;", ".reg .pred %p;", [kinds], np.uint32)
+    for test, wanted in (
+        ("finite", [1, 0, 0, 1]),
+        ("infinite", [0, 1, 0, 0]),
+        ("notanumber", [0, 0, 1, 0]),
+        ("subnormal", [0, 0, 0, 1]),
+        ("normal", [1, 0, 0, 0]),
+    ):
+        got = elementwise(
+            f"testp.{test}.f32 %p, %a0; selp.u32 %d, 1, 0, %p;", ".reg .pred %p;", [kinds], np.uint32
+        )
         assert list(got) == wanted, test
 
 

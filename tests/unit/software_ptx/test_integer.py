@@ -9,8 +9,33 @@ import numpy as np
 import pytest
 from device import elementwise
 
-EDGES32 = [0, 1, 2, 3, 31, 32, 33, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xFFFFFFFE, 0xFFFFFFFF]
-EDGES64 = [*EDGES32, 1 << 32, (1 << 63) - 1, 1 << 63, (1 << 63) + 1, (1 << 64) - 2, (1 << 64) - 1, 0x123456789ABCDEF0]
+EDGES32 = [
+    0,
+    1,
+    2,
+    3,
+    31,
+    32,
+    33,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0x80000001,
+    0xFFFFFFFE,
+    0xFFFFFFFF,
+]
+EDGES64 = [
+    *EDGES32,
+    1 << 32,
+    (1 << 63) - 1,
+    1 << 63,
+    (1 << 63) + 1,
+    (1 << 64) - 2,
+    (1 << 64) - 1,
+    0x123456789ABCDEF0,
+]
 
 
 def pairs(bits: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -20,7 +45,7 @@ def pairs(bits: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     b = [y for _ in edges for y in edges]
     rng = np.random.default_rng(7)
     dtype = np.dtype(f"u{bits // 8}")
-    more = [rng.integers(0, 1 << bits, 100, dtype=np.uint64 if bits == 64 else np.uint64) & ((1 << bits) - 1) for _ in range(2)]
+    more = [rng.integers(0, 1 << bits, 100, dtype=np.uint64) & ((1 << bits) - 1) for _ in range(2)]
     return np.array([*a, *map(int, more[0])], dtype), np.array([*b, *map(int, more[1])], dtype)
 
 
@@ -60,7 +85,10 @@ def test_binary(name: str, sign: str, bits: int) -> None:
             keep &= ~((a == 1 << (bits - 1)) & (b == (1 << bits) - 1))
         a, b = a[keep], b[keep]
     got = elementwise(f"{name}.{sign}{bits} %d, %a0, %a1;", "", [a, b], a.dtype)
-    values = [(signed(int(x), bits), signed(int(y), bits)) if sign == "s" else (int(x), int(y)) for x, y in zip(a, b, strict=True)]
+    values = [
+        (signed(int(x), bits), signed(int(y), bits)) if sign == "s" else (int(x), int(y))
+        for x, y in zip(a, b, strict=True)
+    ]
     if name == "mul.hi":
         wanted = [(x * y) >> bits for x, y in values]
     elif name == "div":
@@ -79,10 +107,15 @@ def test_wide_products(sign: str, bits: int) -> None:
     wide = np.dtype(f"u{bits // 4}")
     got = elementwise(f"mul.wide.{sign}{bits} %d, %a0, %a1;", "", [a, b], wide)
     convert = (lambda v: signed(v, bits)) if sign == "s" else int
-    assert [int(x) for x in got] == [(convert(int(x)) * convert(int(y))) & ((1 << 2 * bits) - 1) for x, y in zip(a, b, strict=True)]
+    assert [int(x) for x in got] == [
+        (convert(int(x)) * convert(int(y))) & ((1 << 2 * bits) - 1) for x, y in zip(a, b, strict=True)
+    ]
     c = np.arange(len(a)).astype(wide)
     got = elementwise(f"mad.wide.{sign}{bits} %d, %a0, %a1, %a2;", "", [a, b, c], wide)
-    wanted = [(convert(int(x)) * convert(int(y)) + int(z)) & ((1 << 2 * bits) - 1) for x, y, z in zip(a, b, c, strict=True)]
+    wanted = [
+        (convert(int(x)) * convert(int(y)) + int(z)) & ((1 << 2 * bits) - 1)
+        for x, y, z in zip(a, b, c, strict=True)
+    ]
     assert [int(x) for x in got] == wanted
 
 
@@ -90,7 +123,9 @@ def test_wide_products(sign: str, bits: int) -> None:
 def test_saturating(name: str) -> None:
     a, b = pairs(32)
     got = elementwise(f"{name}.sat.s32 %d, %a0, %a1;", "", [a, b], np.int32)
-    wanted = [clamp(BINARY[name](signed(int(x), 32), signed(int(y), 32)), 32) for x, y in zip(a, b, strict=True)]
+    wanted = [
+        clamp(BINARY[name](signed(int(x), 32), signed(int(y), 32)), 32) for x, y in zip(a, b, strict=True)
+    ]
     assert [int(x) for x in got] == wanted
 
 
@@ -107,7 +142,9 @@ def test_twenty_four_bits(sign: str) -> None:
 def test_sum_of_absolute_differences() -> None:
     a, b = pairs(32)
     got = elementwise("sad.s32 %d, %a0, %a1, 5;", "", [a, b], np.uint32)
-    assert [int(x) for x in got] == [(abs(signed(int(x), 32) - signed(int(y), 32)) + 5) & 0xFFFFFFFF for x, y in zip(a, b, strict=True)]
+    assert [int(x) for x in got] == [
+        (abs(signed(int(x), 32) - signed(int(y), 32)) + 5) & 0xFFFFFFFF for x, y in zip(a, b, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("bits", [32, 64])
@@ -115,7 +152,9 @@ def test_bit_counts(bits: int) -> None:
     a, _ = pairs(bits)
     values = [int(x) for x in a]
     assert list(elementwise(f"popc.b{bits} %d, %a0;", "", [a], np.uint32)) == [x.bit_count() for x in values]
-    assert list(elementwise(f"clz.b{bits} %d, %a0;", "", [a], np.uint32)) == [bits - x.bit_length() for x in values]
+    assert list(elementwise(f"clz.b{bits} %d, %a0;", "", [a], np.uint32)) == [
+        bits - x.bit_length() for x in values
+    ]
     reverse = [int(f"{x:0{bits}b}"[::-1], 2) for x in values]
     assert [int(x) for x in elementwise(f"brev.b{bits} %d, %a0;", "", [a], a.dtype)] == reverse
     found = elementwise(f"bfind.u{bits} %d, %a0;", "", [a], np.int32)
@@ -142,7 +181,9 @@ def test_bit_field_extract(bits: int, sign: str) -> None:
             fill = (x >> min(pos + count - 1, bits - 1)) & 1
         return sum(((x >> (pos + i)) & 1 if i < count and pos + i < bits else fill) << i for i in range(bits))
 
-    assert [int(x) for x in got] == [oracle(int(x), int(p), int(c)) for x, p, c in zip(a, position, length, strict=True)]
+    assert [int(x) for x in got] == [
+        oracle(int(x), int(p), int(c)) for x, p, c in zip(a, position, length, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("bits", [32, 64])
@@ -160,7 +201,9 @@ def test_bit_field_insert(bits: int) -> None:
                 y = (y & ~(1 << (pos + i))) | (((x >> i) & 1) << (pos + i))
         return y
 
-    assert [int(x) for x in got] == [oracle(int(x), int(y), int(p), int(c)) for x, y, p, c in zip(a, b, position, length, strict=True)]
+    assert [int(x) for x in got] == [
+        oracle(int(x), int(y), int(p), int(c)) for x, y, p, c in zip(a, b, position, length, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("bits", [16, 32, 64])
@@ -173,7 +216,9 @@ def test_shifts_beyond_the_width(bits: int) -> None:
     got = elementwise(f"shr.u{bits} %d, %a0, %a1;", "", [a, by], a.dtype)
     assert [int(x) for x in got] == [int(x) >> int(s) for x, s in zip(a, by, strict=True)]
     got = elementwise(f"shr.s{bits} %d, %a0, %a1;", "", [a, by], a.dtype)
-    assert [int(x) for x in got] == [(signed(int(x), bits) >> int(s)) & mask for x, s in zip(a, by, strict=True)]
+    assert [int(x) for x in got] == [
+        (signed(int(x), bits) >> int(s)) & mask for x, s in zip(a, by, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("mode", ["wrap", "clamp"])
@@ -197,7 +242,12 @@ def test_lop3(table: int) -> None:
     got = elementwise(f"lop3.b32 %d, %a0, %a1, %a2, {table};", "", [a, b, c], np.uint32)
     wanted = []
     for x, y, z in zip(map(int, a), map(int, b), map(int, c), strict=True):
-        wanted.append(sum(((table >> (((x >> i) & 1) << 2 | ((y >> i) & 1) << 1 | (z >> i) & 1)) & 1) << i for i in range(32)))
+        wanted.append(
+            sum(
+                ((table >> (((x >> i) & 1) << 2 | ((y >> i) & 1) << 1 | (z >> i) & 1)) & 1) << i
+                for i in range(32)
+            )
+        )
     assert [int(x) for x in got] == wanted
 
 
@@ -226,17 +276,26 @@ def test_carry_chain_adds_128_bits() -> None:
     words[2][:10] = 1
     body = ".reg .b64 %lo; add.cc.u64 %lo, %a0, %a2; addc.u64 %d, %a1, %a3;"
     got = elementwise(body, "", words, np.uint64)
-    wanted = [((int(b) << 64 | int(a)) + (int(d) << 64 | int(c))) >> 64 & ((1 << 64) - 1) for a, b, c, d in zip(*words, strict=True)]
+    wanted = [
+        ((int(b) << 64 | int(a)) + (int(d) << 64 | int(c))) >> 64 & ((1 << 64) - 1)
+        for a, b, c, d in zip(*words, strict=True)
+    ]
     assert [int(x) for x in got] == wanted
     body = ".reg .b64 %lo; sub.cc.u64 %lo, %a0, %a2; subc.u64 %d, %a1, %a3;"
     got = elementwise(body, "", words, np.uint64)
-    wanted = [((int(b) << 64 | int(a)) - (int(d) << 64 | int(c))) >> 64 & ((1 << 64) - 1) for a, b, c, d in zip(*words, strict=True)]
+    wanted = [
+        ((int(b) << 64 | int(a)) - (int(d) << 64 | int(c))) >> 64 & ((1 << 64) - 1)
+        for a, b, c, d in zip(*words, strict=True)
+    ]
     assert [int(x) for x in got] == wanted
     # 32 x 32 + 64 through the multiplying form
     small = [word.astype(np.uint32) for word in words]
     body = ".reg .b32 %lo; mad.lo.cc.u32 %lo, %a0, %a1, %a2; madc.hi.u32 %d, %a0, %a1, %a3;"
     got = elementwise(body, "", small, np.uint32)
-    wanted = [((int(a) * int(b) + (int(d) << 32 | int(c))) >> 32) & 0xFFFFFFFF for a, b, c, d in zip(*small, strict=True)]
+    wanted = [
+        ((int(a) * int(b) + (int(d) << 32 | int(c))) >> 32) & 0xFFFFFFFF
+        for a, b, c, d in zip(*small, strict=True)
+    ]
     assert [int(x) for x in got] == wanted
 
 
@@ -252,14 +311,31 @@ def test_dot_products() -> None:
         for tb in "us":
             got = elementwise(f"dp4a.{ta}32.{tb}32 %d, %a0, %a1, %a2;", "", [a, b, c], np.uint32)
             wanted = [
-                (sum(p * q for p, q in zip(parts(int(x), 8, ta == "s"), parts(int(y), 8, tb == "s"), strict=True)) + int(z)) & 0xFFFFFFFF
+                (
+                    sum(
+                        p * q
+                        for p, q in zip(parts(int(x), 8, ta == "s"), parts(int(y), 8, tb == "s"), strict=True)
+                    )
+                    + int(z)
+                )
+                & 0xFFFFFFFF
                 for x, y, z in zip(a, b, c, strict=True)
             ]
             assert [int(x) for x in got] == wanted
             for part, first in (("lo", 0), ("hi", 2)):
                 got = elementwise(f"dp2a.{part}.{ta}32.{tb}32 %d, %a0, %a1, %a2;", "", [a, b, c], np.uint32)
                 wanted = [
-                    (sum(p * q for p, q in zip(parts(int(x), 16, ta == "s"), parts(int(y), 8, tb == "s")[first:], strict=False)) + int(z))
+                    (
+                        sum(
+                            p * q
+                            for p, q in zip(
+                                parts(int(x), 16, ta == "s"),
+                                parts(int(y), 8, tb == "s")[first:],
+                                strict=False,
+                            )
+                        )
+                        + int(z)
+                    )
                     & 0xFFFFFFFF
                     for x, y, z in zip(a, b, c, strict=True)
                 ]
@@ -282,8 +358,12 @@ def test_comparison(relation: str, kind: str) -> None:
     bits = int(kind[1:])
     a, b = pairs(bits)
     convert = (lambda v: signed(int(v), bits)) if kind[0] == "s" else int
-    got = elementwise(f"setp.{relation}.{kind} %p, %a0, %a1; selp.b32 %d, 7, 9, %p;", ".reg .pred %p;", [a, b], np.uint32)
-    assert list(got) == [7 if COMPARES[relation](convert(x), convert(y)) else 9 for x, y in zip(a, b, strict=True)]
+    got = elementwise(
+        f"setp.{relation}.{kind} %p, %a0, %a1; selp.b32 %d, 7, 9, %p;", ".reg .pred %p;", [a, b], np.uint32
+    )
+    assert list(got) == [
+        7 if COMPARES[relation](convert(x), convert(y)) else 9 for x, y in zip(a, b, strict=True)
+    ]
 
 
 def test_comparison_with_second_predicate_and_combination() -> None:
@@ -296,7 +376,10 @@ def test_comparison_with_second_predicate_and_combination() -> None:
     @!%c0 add.u32 %d, %d, 100;
     """
     got = elementwise(body, ".reg .pred %p, %q, %c0; .reg .u32 %x, %y;", [a, b], np.uint32)
-    wanted = [(1 if x < 32 and y else 0) + (2 if x >= 32 and y else 0) + (0 if y else 100) for x, y in zip(a, b, strict=True)]
+    wanted = [
+        (1 if x < 32 and y else 0) + (2 if x >= 32 and y else 0) + (0 if y else 100)
+        for x, y in zip(a, b, strict=True)
+    ]
     assert list(got) == wanted
 
 
@@ -328,9 +411,15 @@ def test_narrow_loads_are_extended_by_their_type() -> None:
 
 def test_integer_conversions_saturate() -> None:
     a = np.array([-(1 << 31), -129, -128, -1, 0, 127, 128, 255, 256, (1 << 31) - 1], np.int32)
-    assert list(elementwise("cvt.sat.s8.s32 %d, %a0;", "", [a], np.int32)) == [max(-128, min(127, int(x))) for x in a]
-    assert list(elementwise("cvt.sat.u8.s32 %d, %a0;", "", [a], np.int32)) == [max(0, min(255, int(x))) for x in a]
-    assert list(elementwise("cvt.sat.u16.s32 %d, %a0;", "", [a], np.uint16)) == [max(0, min(65535, int(x))) for x in a]
+    assert list(elementwise("cvt.sat.s8.s32 %d, %a0;", "", [a], np.int32)) == [
+        max(-128, min(127, int(x))) for x in a
+    ]
+    assert list(elementwise("cvt.sat.u8.s32 %d, %a0;", "", [a], np.int32)) == [
+        max(0, min(255, int(x))) for x in a
+    ]
+    assert list(elementwise("cvt.sat.u16.s32 %d, %a0;", "", [a], np.uint16)) == [
+        max(0, min(65535, int(x))) for x in a
+    ]
 
 
 def test_find_nth_set_bit_and_masks() -> None:

@@ -74,17 +74,30 @@ def test_switch_and_nested_conditions() -> None:
     program.run("f", 1, 200, Buffer(values), out)
     wanted = []
     for i, v in enumerate(map(int, values)):
-        wanted.append({0: 7, 1: 13, 2: 10, 3: sum(k ^ i for k in range(v + i)), 4: i % 7, 5: -1, 6: 100 if i & 1 else i // 3}.get(v, v << 2))
+        wanted.append(
+            {
+                0: 7,
+                1: 13,
+                2: 10,
+                3: sum(k ^ i for k in range(v + i)),
+                4: i % 7,
+                5: -1,
+                6: 100 if i & 1 else i // 3,
+            }.get(v, v << 2)
+        )
     assert list(out.array) == wanted
 
 
 @pytest.mark.parametrize("options", [(), ("--use_fast_math",), ("-G",), ("-lineinfo",)])
 def test_mathematics_library(options: tuple[str, ...]) -> None:
-    program = cuda("""extern "C" __global__ void f(const float* x, float* o, const double* y, double* p, int n) { int i = threadIdx.x;
+    program = cuda(
+        """extern "C" __global__ void f(const float* x, float* o, const double* y, double* p, int n) { int i = threadIdx.x;
         float v = x[i]; o[i] = expf(v); o[i + n] = logf(v + 5); o[i + 2 * n] = sinf(v * 100); o[i + 3 * n] = powf(v + 5, 1.7f);
         o[i + 4 * n] = tanhf(v); o[i + 5 * n] = erff(v); o[i + 6 * n] = cbrtf(v); o[i + 7 * n] = rsqrtf(v + 5); o[i + 8 * n] = atan2f(v, 0.3f);
         double w = y[i]; p[i] = exp(w); p[i + n] = log(w + 5); p[i + 2 * n] = sin(w * 100); p[i + 3 * n] = pow(w + 5, 1.7); p[i + 4 * n] = cos(w * 1e6);
-        p[i + 5 * n] = sqrt(w + 5) / (w + 7); p[i + 6 * n] = fmod(w * 100, 3.0); }""", options=options)
+        p[i + 5 * n] = sqrt(w + 5) / (w + 7); p[i + 6 * n] = fmod(w * 100, 3.0); }""",
+        options=options,
+    )
     n = 128
     x = np.linspace(-3, 3, n)
     single, double = x.astype(np.float32), x
@@ -92,10 +105,28 @@ def test_mathematics_library(options: tuple[str, ...]) -> None:
     program.run("f", 1, n, Buffer(single), o, Buffer(double), p, np.int32(n))
     s = single.astype(np.float64)
     fast = "--use_fast_math" in options
-    wanted = [np.exp(s), np.log(s + 5), np.sin((single * np.float32(100)).astype(np.float64)), (s + 5) ** 1.7, np.tanh(s), [math.erf(v) for v in s], np.cbrt(s), 1 / np.sqrt(s + 5), np.arctan2(s, 0.3)]
+    wanted = [
+        np.exp(s),
+        np.log(s + 5),
+        np.sin((single * np.float32(100)).astype(np.float64)),
+        (s + 5) ** 1.7,
+        np.tanh(s),
+        [math.erf(v) for v in s],
+        np.cbrt(s),
+        1 / np.sqrt(s + 5),
+        np.arctan2(s, 0.3),
+    ]
     for row, value in zip(o.array, wanted, strict=True):
         np.testing.assert_allclose(row, value, rtol=2e-5 if fast else 2e-6, atol=1e-4 if fast else 2e-6)
-    wanted = [np.exp(x), np.log(x + 5), np.sin(x * 100), (x + 5) ** 1.7, np.cos(x * 1e6), np.sqrt(x + 5) / (x + 7), np.fmod(x * 100, 3.0)]
+    wanted = [
+        np.exp(x),
+        np.log(x + 5),
+        np.sin(x * 100),
+        (x + 5) ** 1.7,
+        np.cos(x * 1e6),
+        np.sqrt(x + 5) / (x + 7),
+        np.fmod(x * 100, 3.0),
+    ]
     for row, value in zip(p.array, wanted, strict=True):
         np.testing.assert_allclose(row, value, rtol=1e-14, atol=1e-14)
 
@@ -154,9 +185,14 @@ def test_warp_shuffles_votes_and_matches() -> None:
 
 
 def test_warp_primitives_in_divergent_code() -> None:
-    program = cuda("""extern "C" __global__ void f(int* o) { int t = threadIdx.x, lane = t & 31, r;
+    program = cuda(
+        """extern "C" __global__ void f(int* o) { int t = threadIdx.x, lane = t & 31, r;
         if (lane < 16) { r = __reduce_add(0); } else r = 0; o[t] = r; }
-        """.replace("__reduce_add(0)", "__shfl_xor_sync(0x0000ffffu, lane, 1) + __popc(__ballot_sync(0x0000ffffu, lane & 1))"))
+        """.replace(
+            "__reduce_add(0)",
+            "__shfl_xor_sync(0x0000ffffu, lane, 1) + __popc(__ballot_sync(0x0000ffffu, lane & 1))",
+        )
+    )
     out = Buffer(np.zeros(64, np.int32))
     program.run("f", 1, 64, out)
     lane = np.arange(64) % 32
@@ -265,7 +301,18 @@ def test_parameters_by_value_local_arrays_and_constants() -> None:
         local = [0] * 8
         for i in range(8):
             local[(i + 3) % 8] = i * t
-        wanted.append(10 + (t + 3) % 6 + 0.5 + 3 + t % 5 + 1 + local[(t + 3) % 8] + 1000 * ((t & 3) + 1) + 17 + ord("en"[t & 1]))
+        wanted.append(
+            10
+            + (t + 3) % 6
+            + 0.5
+            + 3
+            + t % 5
+            + 1
+            + local[(t + 3) % 8]
+            + 1000 * ((t & 3) + 1)
+            + 17
+            + ord("en"[t & 1])
+        )
     assert list(out.array) == wanted
     program.run("g", 1, 48, s, out, np.int32(1))
     assert list(out.array) == [10 + (t + 1) % 6 + 0.5 for t in range(48)]
@@ -276,7 +323,11 @@ def test_vector_loads_and_stores() -> None:
         int t = threadIdx.x; float4 v = a[t]; o[t] = make_float4(v.w, v.z, v.y, v.x); short2 s = b[63 - t]; p[t] = make_short2(s.y, s.x);
         double2 d = c[t ^ 1]; q[t] = make_double2(d.y, d.x); uchar4 u = e[t]; r[(t * 7) & 63] = make_uchar4(u.w, u.x, u.y, u.z); }""")
     rng = np.random.default_rng(6)
-    a, b, c = rng.random((64, 4), np.float32), rng.integers(-9, 9, (64, 2)).astype(np.int16), rng.random((64, 2))
+    a, b, c = (
+        rng.random((64, 4), np.float32),
+        rng.integers(-9, 9, (64, 2)).astype(np.int16),
+        rng.random((64, 2)),
+    )
     e = rng.integers(0, 255, (64, 4)).astype(np.uint8)
     o, p, q, r = (Buffer(np.zeros_like(v)) for v in (a, b, c, e))
     program.run("f", 1, 64, Buffer(a), o, Buffer(b), p, Buffer(c), q, Buffer(e), r)
@@ -296,7 +347,9 @@ def test_barrier_reductions_and_named_barriers() -> None:
 
 
 def test_threads_that_returned_do_not_hold_up_a_barrier() -> None:
-    program = cuda("""extern "C" __global__ void f(int* o) { int t = threadIdx.x; if (t >= 100) return; __shared__ int s[128]; s[t] = t; __syncthreads(); o[t] = s[99 - t]; }""")
+    program = cuda(
+        """extern "C" __global__ void f(int* o) { int t = threadIdx.x; if (t >= 100) return; __shared__ int s[128]; s[t] = t; __syncthreads(); o[t] = s[99 - t]; }"""
+    )
     out = Buffer(np.zeros(100, np.int32))
     program.run("f", 1, 300, out)
     assert list(out.array) == list(range(99, -1, -1))
@@ -323,7 +376,9 @@ def test_printf_formats() -> None:
 
 
 def test_printf_from_many_threads_keeps_lines_whole() -> None:
-    program = cuda("""extern "C" __global__ void f() { printf("block %d thread %d\\n", blockIdx.x, threadIdx.x); }""")
+    program = cuda(
+        """extern "C" __global__ void f() { printf("block %d thread %d\\n", blockIdx.x, threadIdx.x); }"""
+    )
     lines = program.run("f", 5, 40).printed.splitlines()
     assert sorted(lines) == sorted(f"block {b} thread {t}" for b in range(5) for t in range(40))
 
@@ -348,8 +403,14 @@ def test_special_registers_and_grids_of_three_dimensions() -> None:
 
 
 def test_several_texts_are_linked() -> None:
-    first = nvrtc("""extern __device__ int shared_value; extern __device__ int twice(int); extern "C" __global__ void f(int* o) { o[threadIdx.x] = twice(threadIdx.x) + shared_value; }""", options=("-rdc=true",))
-    second = nvrtc("""__device__ int shared_value = 1000; __device__ int twice(int x) { return 2 * x; }""", options=("-rdc=true",))
+    first = nvrtc(
+        """extern __device__ int shared_value; extern __device__ int twice(int); extern "C" __global__ void f(int* o) { o[threadIdx.x] = twice(threadIdx.x) + shared_value; }""",
+        options=("-rdc=true",),
+    )
+    second = nvrtc(
+        """__device__ int shared_value = 1000; __device__ int twice(int x) { return 2 * x; }""",
+        options=("-rdc=true",),
+    )
     out = Buffer(np.zeros(32, np.int32))
     Program(first, second).run("f", 1, 32, out)
     assert list(out.array) == [2 * t + 1000 for t in range(32)]
@@ -357,8 +418,12 @@ def test_several_texts_are_linked() -> None:
 
 @pytest.mark.parametrize("arch", ["compute_75", "compute_80", "compute_90", "compute_100"])
 def test_ptx_of_other_architectures(arch: str) -> None:
-    program = cuda("""extern "C" __global__ void f(const unsigned* in, unsigned* out) { unsigned v = in[threadIdx.x]; out[threadIdx.x] = __reduce_add_sync(~0u, v) + __funnelshift_l(v, v, 3) % 7u; }"""
-                   if arch != "compute_75" else """extern "C" __global__ void f(const unsigned* in, unsigned* out) { unsigned v = in[threadIdx.x], s = v; for (int d = 16; d; d /= 2) s += __shfl_xor_sync(~0u, s, d); out[threadIdx.x] = s + __funnelshift_l(v, v, 3) % 7u; }""", arch=arch)
+    program = cuda(
+        """extern "C" __global__ void f(const unsigned* in, unsigned* out) { unsigned v = in[threadIdx.x]; out[threadIdx.x] = __reduce_add_sync(~0u, v) + __funnelshift_l(v, v, 3) % 7u; }"""
+        if arch != "compute_75"
+        else """extern "C" __global__ void f(const unsigned* in, unsigned* out) { unsigned v = in[threadIdx.x], s = v; for (int d = 16; d; d /= 2) s += __shfl_xor_sync(~0u, s, d); out[threadIdx.x] = s + __funnelshift_l(v, v, 3) % 7u; }""",
+        arch=arch,
+    )
     v = np.random.default_rng(7).integers(0, 1 << 32, 32, dtype=np.uint64).astype(np.uint32)
     out = Buffer(np.zeros(32, np.uint32))
     program.run("f", 1, 32, Buffer(v), out)
@@ -380,16 +445,25 @@ def test_integer_division_of_all_widths() -> None:
     quotient = [abs(p) // q * (1 if p >= 0 else -1) for p, q in zip(x, y, strict=True)]
     assert list(out.array[0]) == quotient
     assert list(out.array[1]) == [p - d * q for p, q, d in zip(x, y, quotient, strict=True)]
-    assert [int(v) for v in out.array[2].view(np.uint64)] == [(p & (1 << 64) - 1) // q for p, q in zip(x, y, strict=True)]
+    assert [int(v) for v in out.array[2].view(np.uint64)] == [
+        (p & (1 << 64) - 1) // q for p, q in zip(x, y, strict=True)
+    ]
     small = [(sign32(p), sign32(q) | 1) for p, q in zip(x, y, strict=True)]
     assert list(out.array[3]) == [abs(p) // abs(q) * (1 if (p < 0) == (q < 0) else -1) for p, q in small]
-    assert list(out.array[4]) == [(p & 0xFFFFFFFF) % ((q & 0xFFFFFFFF) | 1) for p, q in zip(x, y, strict=True)]
+    assert list(out.array[4]) == [
+        (p & 0xFFFFFFFF) % ((q & 0xFFFFFFFF) | 1) for p, q in zip(x, y, strict=True)
+    ]
 
 
 def test_launches_from_several_threads_at_once() -> None:
-    program = cuda("""extern "C" __global__ void f(int* o, int k) { int i = blockIdx.x * blockDim.x + threadIdx.x, s = 0; for (int j = 0; j < 200; j++) s += (i ^ j) * k; o[i] = s; }""")
+    program = cuda(
+        """extern "C" __global__ void f(int* o, int k) { int i = blockIdx.x * blockDim.x + threadIdx.x, s = 0; for (int j = 0; j < 200; j++) s += (i ^ j) * k; o[i] = s; }"""
+    )
     outs = [Buffer(np.zeros(4096, np.int32)) for _ in range(6)]
-    threads = [threading.Thread(target=program.run, args=("f", 16, 256, out, np.int32(k))) for k, out in enumerate(outs)]
+    threads = [
+        threading.Thread(target=program.run, args=("f", 16, 256, out, np.int32(k)))
+        for k, out in enumerate(outs)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
