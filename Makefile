@@ -3,6 +3,7 @@
 #   make demo       three learners at once on one GPU (the software GPU where there is none)
 #   make test       unit and integration tests, on the software GPU
 #   make test-gpu   the tests that need an NVIDIA GPU
+#   make fuzz       the worker's decoder against made-up commands, 60 s under AddressSanitizer (FUZZ_SECONDS=...)
 #   make lint       formatters, type checker, clang-tidy; changes nothing
 #   make format     what lint would have formatted
 #   make bench      the benchmarks (see benchmarks/)
@@ -40,9 +41,9 @@ export TFUSION_WERROR ?= ON
 # A run must not depend on what the surrounding shell is configured for.
 unexport PYTHONPATH PYTHONHOME LD_PRELOAD TFUSION_SERVER
 
-.PHONY: help install demo test test-gpu lint lint-python lint-cpp format bench clean
+.PHONY: help install demo test test-gpu fuzz lint lint-python lint-cpp format bench clean
 help:
-	@sed -n '3,10s/^# \{0,3\}//p' Makefile
+	@sed -n '3,11s/^# \{0,3\}//p' Makefile
 
 $(STAMPS)/venv:
 	@command -v $(PYTHON) >/dev/null || { \
@@ -89,6 +90,11 @@ test: $(STAMPS)/package $(STAMPS)/test | $(RUN_DIR)
 
 test-gpu: $(STAMPS)/package $(STAMPS)/test | $(RUN_DIR)
 	@$(PYTEST) -m gpu $(ROOT)/tests
+
+# clang with libFuzzer where there is one, else g++ and a loop of our own.
+FUZZ_SECONDS ?= 60
+fuzz: $(STAMPS)/build
+	@PATH="$(BIN):$$PATH" $(BIN)/python tests/fuzz/run.py --build build/fuzz --seconds $(FUZZ_SECONDS)
 
 lint: lint-python lint-cpp
 

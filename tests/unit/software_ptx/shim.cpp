@@ -146,15 +146,24 @@ __attribute__((visibility("default"))) int sp_launch(void* program, std::size_t 
   config.stop = &stop;
   std::chrono::steady_clock::time_point raised{};
   std::thread stopper;
+  std::mutex mutex;
+  std::condition_variable finished;
+  bool done = false;
   if (stop_after_ms != 0) {
     stopper = std::thread([&] {
-      std::this_thread::sleep_for(std::chrono::milliseconds(stop_after_ms));
+      std::unique_lock lock(mutex);
+      if (finished.wait_for(lock, std::chrono::milliseconds(stop_after_ms), [&] { return done; })) return;
       raised = std::chrono::steady_clock::now();
       stop.store(true);
     });
   }
   const ptx::LaunchReport report = static_cast<Program*>(program)->program->launch(kernel, config, memory());
   const auto ended = std::chrono::steady_clock::now();
+  {
+    const std::lock_guard lock(mutex);
+    done = true;
+  }
+  finished.notify_all();
   if (stopper.joinable()) stopper.join();
   *stop_delay_s =
       raised.time_since_epoch().count() == 0 ? 0.0 : std::chrono::duration<double>(ended - raised).count();
