@@ -59,8 +59,8 @@ class TFusionProvisioner(LocalProvisioner):
     share = Float(
         1.0,
         config=True,
-        help="The slice's weight in GPU time, above 0. A kernel with share 2 gets twice what one with share 1 gets "
-        "when both want the GPU at the same time.",
+        help="The slice's weight in GPU time, above 0. It is kept with the slice and shown; the GPU's time is not yet "
+        "divided by it.",
     )
     server = Unicode(
         "",

@@ -8,9 +8,12 @@
 
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt")
 #define TFUSION_LANES lanes_avx2
+// These build on each other, in this order.
+// clang-format off
 #include "lane_core.hpp"
-#include "lane_float.hpp"
 #include "lane_formats.hpp"
+#include "lane_float.hpp"
+// clang-format on
 
 namespace tfusion::software::ptx::lanes_avx2 {
 

@@ -8,8 +8,11 @@
 
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt")
 #define TFUSION_LANES lanes_avx2
+// These build on each other, in this order.
+// clang-format off
 #include "lane_core.hpp"
 #include "lane_integer.hpp"
+// clang-format on
 
 namespace tfusion::software::ptx::lanes_avx2 {
 

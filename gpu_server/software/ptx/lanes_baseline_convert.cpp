@@ -5,9 +5,12 @@
 #include "lane_includes.hpp"
 
 #define TFUSION_LANES lanes_baseline
-#include "lane_convert.hpp"
+// These build on each other, in this order.
+// clang-format off
 #include "lane_core.hpp"
 #include "lane_formats.hpp"
+#include "lane_convert.hpp"
+// clang-format on
 
 namespace tfusion::software::ptx::lanes_baseline {
 

@@ -5,8 +5,11 @@
 #include "lane_includes.hpp"
 
 #define TFUSION_LANES lanes_baseline
+// These build on each other, in this order.
+// clang-format off
 #include "lane_core.hpp"
 #include "lane_memory.hpp"
+// clang-format on
 
 namespace tfusion::software::ptx::lanes_baseline {
 

@@ -108,3 +108,16 @@ def test_a_wrong_token_is_a_sentence(software_daemon: ControlClient) -> None:
         assert "tfusion: " in result.stderr
     finally:
         software_daemon.close_slice(opened.slice_id, opened.token)
+
+
+def test_an_image_is_sent_once_for_all_sessions(software_daemon: ControlClient) -> None:
+    cache = software_daemon.socket.parent.parent / "cache"
+
+    def images() -> dict[str, int]:
+        return {f.name: f.stat().st_ino for f in cache.rglob("*") if len(f.name) == 64}
+
+    assert run(software_daemon, "launches").returncode == 0
+    first = images()
+    assert first
+    assert run(software_daemon, "launches").returncode == 0
+    assert images() == first
