@@ -163,7 +163,8 @@ CUresult Session::reset() {
   try {
     device_.reset_context();
   } catch (const std::exception& error) {
-    ending_ = Ending{"device_error", error.what()};
+    // After some faults the driver is of no more use to its process, as it would be to a program of its own.
+    ending_ = Ending{"device_error", std::string(error.what()) + ". Restart the kernel to go on."};
     return CUDA_ERROR_DEVICE_UNAVAILABLE;
   }
   deferred_error_ = sticky_error_ = 0;

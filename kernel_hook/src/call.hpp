@@ -19,7 +19,6 @@ std::uint64_t new_handle(protocol::HandleKind kind);
 // (legacy, or the thread's own inside a PerThreadDefaultStream), 1 the legacy one, 2 the thread's own.
 CUresult stream_on_wire(CUstream stream, std::uint64_t* wire);
 CUresult event_on_wire(CUevent event, std::uint64_t* wire);
-CUresult module_on_wire(CUmodule module, std::uint64_t* wire);
 
 inline constexpr std::uint64_t kLegacyStream = 1;
 

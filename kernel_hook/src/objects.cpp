@@ -74,10 +74,4 @@ CUresult event_on_wire(CUevent event, std::uint64_t* wire) {
   return CUDA_SUCCESS;
 }
 
-CUresult module_on_wire(CUmodule module, std::uint64_t* wire) {
-  if (modules().find(number(module)) == nullptr) return CUDA_ERROR_INVALID_HANDLE;
-  *wire = number(module);
-  return CUDA_SUCCESS;
-}
-
 }  // namespace tfusion::hook

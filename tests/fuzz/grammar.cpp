@@ -59,6 +59,9 @@ HandleKind kind_of(FieldKind kind) {
 bool makes_new(FieldKind kind) {
   return kind != FieldKind::scalar && (static_cast<unsigned>(kind) - 1) % 3 == 1;
 }
+bool drops(FieldKind kind) {
+  return kind != FieldKind::scalar && (static_cast<unsigned>(kind) - 1) % 3 == 2;
+}
 
 std::uint64_t any_number(Random& random) {
   switch (random.below(6)) {
@@ -77,26 +80,112 @@ std::uint64_t any_number(Random& random) {
   }
 }
 
-// Few places and generations, so that commands meet: what one makes another uses, or a third has ended.
-std::uint64_t handle(HandleKind kind, bool makes, Random& random) {
-  if (random.one_in(60)) return any_number(random);
-  if (random.one_in(60)) kind = kKinds[random.below(std::size(kKinds))];
-  if (kind == HandleKind::stream && !makes && random.one_in(3)) return 1;
-  const std::uint32_t index = random.one_in(100)
-                                  ? static_cast<std::uint32_t>(random.below(kMaxHandleIndex + 2))
-                                  : static_cast<std::uint32_t>(random.below(makes ? 10 : 5));
-  return pack({kind, static_cast<std::uint16_t>(random.one_in(20) ? random.below(4096) : 1), index});
+constexpr std::uint64_t kSlip = 300;  // one in so many is anything; most of these end the session
+
+// What a well-behaved client would know of its session after the commands so far: which of its objects live,
+// and where it has memory. Read off the commands themselves, so that a command can be put anywhere.
+class Model {
+ public:
+  void see(const Bytes& input, std::size_t begin, std::size_t end);
+
+  std::uint64_t fresh(HandleKind kind, Random& random) const {
+    for (int i = 0; i < 8; ++i) {
+      const std::uint64_t made = pack({kind, 1, static_cast<std::uint32_t>(random.below(20))});
+      if (!lives(kind, made)) return made;
+    }
+    return pack({kind, 1, static_cast<std::uint32_t>(20 + random.below(200))});
+  }
+  std::uint64_t known(HandleKind kind, Random& random) const {
+    const auto& gone = gone_[static_cast<unsigned>(kind)];
+    const auto& alive = alive_[static_cast<unsigned>(kind)];
+    if (!gone.empty() && random.one_in(6)) return gone[random.below(gone.size())];
+    if (!alive.empty()) return alive[random.below(alive.size())];
+    return pack({kind, 1, static_cast<std::uint32_t>(random.below(3))});
+  }
+  // A page that has no memory, or the start of a range that has.
+  std::uint64_t vacant_page(std::uint64_t base, Random& random) const {
+    for (int i = 0; i < 8; ++i) {
+      const std::uint64_t start = base + random.below(12) * 4 * kArenaPageBytes;
+      if (std::none_of(ranges_.begin(), ranges_.end(), [&](const Range& r) { return r.start == start; }))
+        return start;
+    }
+    return base + (12 + random.below(1000)) * 4 * kArenaPageBytes;
+  }
+  struct Range {
+    std::uint64_t start, bytes;
+  };
+  const Range* range(std::uint64_t base, std::uint64_t arena_bytes, Random& random) const {
+    if (ranges_.empty()) return nullptr;
+    const Range& one = ranges_[random.below(ranges_.size())];
+    return one.start - base < arena_bytes ? &one : nullptr;
+  }
+
+ private:
+  bool lives(HandleKind kind, std::uint64_t handle) const {
+    const auto& alive = alive_[static_cast<unsigned>(kind)];
+    return std::find(alive.begin(), alive.end(), handle) != alive.end();
+  }
+  std::vector<std::uint64_t> alive_[kHandleKinds], gone_[kHandleKinds];
+  std::vector<Range> ranges_;
+};
+
+std::uint64_t get(const Bytes& input, std::size_t begin, const FieldInfo& field) {
+  std::uint64_t value = 0;
+  std::memcpy(&value, input.data() + begin + field.offset, std::min<std::size_t>(field.bytes, sizeof value));
+  return value;
 }
 
-std::uint64_t address(Random& random, bool whole_pages) {
+void Model::see(const Bytes& input, std::size_t begin, std::size_t end) {
+  std::uint16_t opcode = 0;
+  if (end - begin >= sizeof(wire::CommandHeader))
+    std::memcpy(&opcode, input.data() + begin + 4, sizeof opcode);
+  if (opcode == 0 || opcode >= wire::kOpcodeCount || end - begin < wire::kCommands[opcode].fixed_bytes)
+    return;
+  const wire::CommandInfo& info = wire::kCommands[opcode];
+  Range range{0, 0};
+  for (std::uint16_t i = 0; i < info.field_count; ++i) {
+    const FieldInfo& field = info.fields[i];
+    const std::uint64_t value = get(input, begin, field);
+    auto& alive = alive_[static_cast<unsigned>(kind_of(field.kind))];
+    if (is(field, "address")) range.start = value;
+    if (is(field, "offset")) range.start = kHostArenaAddress + value;
+    if (is(field, "bytes")) range.bytes = value;
+    if (makes_new(field.kind)) {
+      alive.push_back(value);
+    } else if (drops(field.kind)) {
+      std::erase(alive, value);
+      gone_[static_cast<unsigned>(kind_of(field.kind))].push_back(value);
+    }
+  }
+  const std::string_view what = info.name;
+  if (what == "MemoryCommit" || what == "HostCommit") ranges_.push_back(range);
+  if (what == "MemoryDecommit" || what == "HostDecommit") {
+    std::erase_if(ranges_, [&](const Range& r) { return r.start == range.start; });
+  }
+  if (what == "ContextReset") *this = Model{};
+}
+
+std::uint64_t handle(HandleKind kind, bool makes, const Model& model, Random& random) {
+  if (random.one_in(kSlip)) return any_number(random);
+  if (random.one_in(kSlip)) kind = kKinds[random.below(std::size(kKinds))];
+  if (kind == HandleKind::stream && !makes && random.one_in(3)) return 1;
+  if (random.one_in(kSlip))
+    return pack({kind, static_cast<std::uint16_t>(random.below(4096)),
+                 static_cast<std::uint32_t>(random.below(kMaxHandleIndex + 2))});
+  return makes ? model.fresh(kind, random) : model.known(kind, random);
+}
+
+// Somewhere in the session's memory, or just beside it.
+std::uint64_t address(const Model& model, Random& random) {
   if (random.one_in(60)) return any_number(random);
-  std::uint64_t start = kDeviceArenaAddress;
-  if (!whole_pages && random.one_in(4)) start = kHostArenaAddress;
-  if (!whole_pages && random.one_in(10))
-    start = 0x700000000000 + random.below(64) * 0x10000;  // a module's variable
-  if (random.one_in(40)) start += kDeviceArenaBytes - 4 * kArenaPageBytes;
-  start += random.below(6) * kArenaPageBytes;
-  return whole_pages || random.one_in(2) ? start : start + random.below(kArenaPageBytes);
+  if (random.one_in(10)) return 0x700000000000 + random.below(64) * 0x10000;  // a module's variable
+  const bool host = random.one_in(4);
+  const Model::Range* range = host ? model.range(kHostArenaAddress, kHostArenaBytes, random)
+                                   : model.range(kDeviceArenaAddress, kDeviceArenaBytes, random);
+  if (range == nullptr) return kDeviceArenaAddress + random.below(6) * kArenaPageBytes;
+  if (range->bytes == 0 || random.one_in(3)) return range->start;
+  return random.one_in(10) ? range->start + range->bytes - random.below(64)
+                           : range->start + random.below(range->bytes);
 }
 
 std::uint64_t size(Random& random) {
@@ -117,25 +206,52 @@ void put(Bytes& command, const FieldInfo& field, std::uint64_t value) {
   std::memcpy(command.data() + field.offset, &value, std::min<std::size_t>(field.bytes, sizeof value));
 }
 
-void scalar(Bytes& command, const wire::CommandInfo& info, const FieldInfo& field, Random& random) {
-  const bool memory =
-      std::string_view(info.name).starts_with("Memory") || std::string_view(info.name).starts_with("Host");
+// The memory of MemoryCommit and its like; mostly what the model says can be.
+void memory(Bytes& command, const wire::CommandInfo& info, const Model& model, Random& random) {
+  const std::string_view what = info.name;
+  const bool host = what.starts_with("Host");
+  const std::uint64_t base = host ? kHostArenaAddress : kDeviceArenaAddress;
+  std::uint64_t start = model.vacant_page(base, random), bytes = kArenaPageBytes * (1 + random.below(4));
+  if (what.ends_with("Decommit")) {
+    if (const Model::Range* range = model.range(base, host ? kHostArenaBytes : kDeviceArenaBytes, random);
+        range != nullptr) {
+      start = range->start, bytes = range->bytes;
+    }
+  }
+  if (random.one_in(kSlip)) start = any_number(random);
+  if (random.one_in(kSlip)) bytes = any_number(random);
+  for (std::uint16_t i = 0; i < info.field_count; ++i) {
+    const FieldInfo& field = info.fields[i];
+    if (is(field, "address")) put(command, field, start);
+    if (is(field, "offset")) put(command, field, start - base);
+    if (is(field, "bytes")) put(command, field, bytes);
+  }
+}
+
+// A number of a staging chunk that goes the command's way.
+std::uint64_t chunk(const wire::CommandInfo& info, Random& random) {
+  if (random.one_in(kSlip)) return any_number(random);
+  const std::string_view what = info.name;
+  return what == "CopyToStaging" || what == "LinkRead" ? kUpChunks + random.below(kDownChunks)
+                                                       : random.below(kUpChunks);
+}
+
+void scalar(Bytes& command, const wire::CommandInfo& info, const FieldInfo& field, const Model& model,
+            Random& random) {
   if (field.bytes > 8) {
     for (std::uint16_t i = 0; i < field.bytes; ++i) {
       command[field.offset + i] = static_cast<std::byte>(random.one_in(2) ? random.next() : i % 4 == 0);
     }
-  } else if (is(field, "address") || is(field, "destination") || is(field, "source") ||
-             is(field, "dstDevice")) {
-    put(command, field, address(random, memory));
+  } else if (is(field, "address") || is(field, "destination") || is(field, "source")) {
+    put(command, field, address(model, random));
   } else if (is(field, "offset")) {
-    put(command, field,
-        random.one_in(8) ? any_number(random) : random.below(6) * (memory ? kArenaPageBytes : 0));
+    put(command, field, random.one_in(8) ? any_number(random) : random.below(6));
   } else if (is(field, "chunk")) {
-    put(command, field, random.one_in(30) ? any_number(random) : random.below(kChunks + 1));
+    put(command, field, chunk(info, random));
   } else if (is(field, "bytes")) {
-    put(command, field, memory && !random.one_in(8) ? kArenaPageBytes * (1 + random.below(3)) : size(random));
+    put(command, field, random.one_in(40) ? size(random) : 1 + random.below(4000));
   } else if (is(field, "element_bytes")) {
-    put(command, field, random.one_in(30) ? any_number(random) : std::uint64_t{1} << random.below(3));
+    put(command, field, random.one_in(kSlip) ? any_number(random) : std::uint64_t{1} << random.below(3));
   } else if (is(field, "height") && random.one_in(2)) {
     put(command, field, 1);
   } else if (is(field, "width") || is(field, "height") || std::string_view(field.name).ends_with("pitch")) {
@@ -179,7 +295,7 @@ std::string name(Random& random) {
 }
 
 // Brings the fields and the tail together as the command needs it.
-Bytes tail_for(Bytes& command, const wire::CommandInfo& info, Random& random) {
+Bytes tail_for(Bytes& command, const wire::CommandInfo& info, const Model& model, Random& random) {
   Bytes tail;
   const std::string_view what = info.name;
   for (std::uint16_t i = 0; i < info.field_count; ++i) {
@@ -201,7 +317,7 @@ Bytes tail_for(Bytes& command, const wire::CommandInfo& info, Random& random) {
                                        CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES,
                                        CU_JIT_TARGET,
                                        77};
-    const std::uint64_t count = random.below(random.one_in(10) ? 40 : 4);
+    const std::uint64_t count = random.below(random.one_in(kSlip) ? 40 : 4);
     for (std::uint64_t i = 0; i < count; ++i) {
       append(tail, static_cast<std::uint64_t>(kOptions[random.below(std::size(kOptions))]));
       append(tail, any_number(random));
@@ -209,13 +325,13 @@ Bytes tail_for(Bytes& command, const wire::CommandInfo& info, Random& random) {
     set(command, info, "option_count", count);
   };
   auto attributes = [&] {
-    const std::uint64_t count = random.below(random.one_in(10) ? 35 : 3);
+    const std::uint64_t count = random.below(random.one_in(kSlip) ? 35 : 3);
     for (std::uint64_t i = 0; i < count; ++i) {
       CUlaunchAttribute attribute{};
       attribute.id =
-          static_cast<CUlaunchAttributeID>(random.one_in(20) ? random.below(40) : 1 + random.below(10));
+          static_cast<CUlaunchAttributeID>(random.one_in(kSlip) ? random.below(40) : 1 + random.below(4));
       for (char& byte : attribute.value.pad) byte = static_cast<char>(random.below(4));
-      const std::uint64_t event = handle(HandleKind::event, false, random);
+      const std::uint64_t event = handle(HandleKind::event, false, model, random);
       std::memcpy(attribute.value.pad, &event, sizeof event);
       tail.resize(tail.size() + sizeof attribute);
       std::memcpy(tail.data() + tail.size() - sizeof attribute, &attribute, sizeof attribute);
@@ -250,26 +366,27 @@ Bytes tail_for(Bytes& command, const wire::CommandInfo& info, Random& random) {
   return tail;
 }
 
-Bytes command(std::uint16_t opcode, Random& random) {
+Bytes command(std::uint16_t opcode, const Model& model, Random& random) {
   const wire::CommandInfo& info = wire::kCommands[opcode];
   Bytes made(info.fixed_bytes);
   for (std::uint16_t i = 0; i < info.field_count; ++i) {
     const FieldInfo& field = info.fields[i];
     if (field.kind == FieldKind::scalar) {
-      scalar(made, info, field, random);
+      scalar(made, info, field, model, random);
     } else {
-      put(made, field, handle(kind_of(field.kind), makes_new(field.kind), random));
+      put(made, field, handle(kind_of(field.kind), makes_new(field.kind), model, random));
     }
   }
-  Bytes tail = tail_for(made, info, random);
-  if (random.one_in(30)) tail.resize(random.below(tail.size() + 20));
-  if (!info.tail && !random.one_in(200)) tail.clear();
+  if (std::string_view(info.name).ends_with("ommit")) memory(made, info, model, random);
+  Bytes tail = tail_for(made, info, model, random);
+  if (random.one_in(kSlip)) tail.resize(random.below(tail.size() + 20));
+  if (!info.tail && !random.one_in(kSlip)) tail.clear();
   const std::uint32_t bytes = wire::padded(made.size() + tail.size());
   wire::CommandHeader header{bytes, opcode, wire::kNoReply, static_cast<std::uint32_t>(tail.size()), 0};
   if (info.sync)
-    header.reply_slot = static_cast<std::uint16_t>(random.below(random.one_in(100) ? 70 : kReplySlots));
-  if (random.one_in(200)) header.tail_bytes = static_cast<std::uint32_t>(any_number(random));
-  if (random.one_in(200)) header.bytes = static_cast<std::uint32_t>(any_number(random));
+    header.reply_slot = static_cast<std::uint16_t>(random.below(random.one_in(kSlip) ? 70 : kReplySlots));
+  if (random.one_in(kSlip)) header.tail_bytes = static_cast<std::uint32_t>(any_number(random));
+  if (random.one_in(kSlip)) header.bytes = static_cast<std::uint32_t>(any_number(random));
   std::memcpy(made.data(), &header, sizeof header);
   made.insert(made.end(), tail.begin(), tail.end());
   made.resize(bytes);
@@ -303,7 +420,9 @@ std::vector<std::size_t> starts(const Bytes& input) {
 
 }  // namespace
 
-Bytes generate(Random& random, std::size_t commands) {
+namespace {
+
+Bytes generate_on(Model model, Random& random, std::size_t commands) {
   // What others need comes first, more often than chance would have it.
   static const std::string_view kFirst[] = {"StreamCreate",    "EventCreate",     "MemoryCommit",
                                             "HostCommit",      "ModuleLoad",      "LinkCreate",
@@ -313,17 +432,33 @@ Bytes generate(Random& random, std::size_t commands) {
     const std::uint16_t opcode = random.one_in(i < commands / 2 ? 4 : 1)
                                      ? any_opcode(random)
                                      : opcode_named(kFirst[random.below(std::size(kFirst))]);
-    const Bytes one = command(opcode, random);
+    const Bytes one = command(opcode, model, random);
+    model.see(one, 0, one.size());
     all.insert(all.end(), one.begin(), one.end());
   }
   return all;
+}
+
+// What stands before `end`.
+Model model_of(const Bytes& input, const std::vector<std::size_t>& begins, std::size_t end) {
+  Model model;
+  for (std::size_t i = 0; i + 1 < begins.size() && begins[i] < end; ++i)
+    model.see(input, begins[i], begins[i + 1]);
+  return model;
+}
+
+}  // namespace
+
+Bytes generate(Random& random, std::size_t commands) {
+  return generate_on({}, random, commands);
 }
 
 std::vector<Bytes> one_of_each(Random& random) {
   std::vector<Bytes> all;
   for (std::uint16_t opcode = 1; opcode < wire::kOpcodeCount; ++opcode) {
     Bytes input = generate(random, 12);
-    const Bytes one = command(opcode, random);
+    const auto begins = starts(input);
+    const Bytes one = command(opcode, model_of(input, begins, input.size()), random);
     input.insert(input.end(), one.begin(), one.end());
     all.push_back(std::move(input));
   }
@@ -340,9 +475,10 @@ Bytes mutate(const Bytes& input, Random& random) {
   switch (random.below(7)) {
     case 0:
     case 1: {
-      const Bytes more = generate(random, 1 + random.below(random.one_in(4) ? 40 : 3));
-      changed.insert(at(random.one_in(2) ? begin : input.size() - input.size() % 8), more.begin(),
-                     more.end());
+      const std::size_t place = random.one_in(2) ? begin : input.size() - input.size() % 8;
+      const Bytes more =
+          generate_on(model_of(input, begins, place), random, 1 + random.below(random.one_in(4) ? 40 : 5));
+      changed.insert(at(place), more.begin(), more.end());
       break;
     }
     case 2:
@@ -362,9 +498,10 @@ Bytes mutate(const Bytes& input, Random& random) {
       const FieldInfo& field = info.fields[random.below(info.field_count)];
       Bytes one(at(begin), at(end));
       if (field.kind == FieldKind::scalar) {
-        scalar(one, info, field, random);
+        scalar(one, info, field, model_of(input, begins, begin), random);
       } else {
-        put(one, field, handle(kind_of(field.kind), makes_new(field.kind), random));
+        put(one, field,
+            handle(kind_of(field.kind), makes_new(field.kind), model_of(input, begins, begin), random));
       }
       std::copy(one.begin(), one.end(), at(begin));
       break;

@@ -69,7 +69,7 @@ extern "C" __global__ void wide(char first, Wide w, short last, double* out) {
   out[0] = first; out[1] = w.a; out[2] = w.b; out[3] = w.c[299]; out[4] = last;
 }
 extern "C" __global__ void wild(unsigned* p) { p[1ll << 40] = 1; }
-extern "C" __global__ void spin(unsigned* flag) { while (atomicAdd(flag, 0) == 0) {} }
+extern "C" __global__ void spin(unsigned* flag) { while (*(volatile unsigned*)flag == 0) {} }
 extern "C" __global__ void shared_sum(unsigned* p, int n) {
   extern __shared__ unsigned s[];
   s[threadIdx.x] = threadIdx.x < n ? p[threadIdx.x] : 0;
