@@ -18,7 +18,6 @@ from gpu_server.client import ControlClient
 from gpu_server.driver_library import find_software_gpu
 from gpu_server.errors import TFusionError
 
-ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 60.0
 
 
@@ -48,7 +47,6 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("TFUSION_SERVER", raising=False)
 
 

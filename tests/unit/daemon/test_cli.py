@@ -17,7 +17,6 @@ import pytest
 
 from gpu_server import cli, doctor
 
-ROOT = Path(__file__).resolve().parents[3]
 StartDaemon = Callable[..., Awaitable[Any]]
 
 
@@ -43,7 +42,6 @@ async def tfusion(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     out, err = await asyncio.wait_for(process.communicate(stdin), 60)
     return process.returncode or 0, out.decode(), err.decode()
@@ -79,7 +77,6 @@ async def test_run_passes_signals_on(start_daemon: StartDaemon, hook: Path, numb
         *command("run", "--server", str(d.daemon.control_socket), "--", "sh", "-c",
                  f"trap 'echo got {name}; exit 5' {name}; echo up; while :; do sleep 0.05; done"),
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert process.stdout is not None
     assert await asyncio.wait_for(process.stdout.readline(), 60) == b"up\n"
@@ -106,7 +103,6 @@ async def test_a_killed_run_leaves_its_slice_to_expire(start_daemon: StartDaemon
         *command("run", "--server", str(d.daemon.control_socket), "--", "sh", "-c", "echo up; read line"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert process.stdout is not None
     assert process.stdin is not None
@@ -175,7 +171,6 @@ async def test_status_watches_until_interrupted(start_daemon: StartDaemon) -> No
         *command("status", "--watch", "--json", "--server", str(d.daemon.control_socket)),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert process.stdout is not None
     assert json.loads(await asyncio.wait_for(process.stdout.readline(), 60))["slices"] == []

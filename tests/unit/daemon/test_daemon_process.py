@@ -15,7 +15,6 @@ import pytest
 from gpu_server.client import ControlClient
 from gpu_server.handshake import WELCOME, Hello
 
-ROOT = Path(__file__).resolve().parents[3]
 Start = Callable[..., "Process"]
 
 
@@ -33,7 +32,6 @@ class Process:
             ],
             pass_fds=(writer,),
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         os.close(writer)
         with open(reader) as report:
