@@ -9,7 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+if not __package__:  # run as a file, by the build
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from kernel_hook.codegen import emit_docs, emit_hook, emit_protocol, emit_replay
 from kernel_hook.codegen.table import Table, TableError, read_table

@@ -112,7 +112,6 @@ class Host:
                 env={
                     **os.environ,
                     "XDG_CACHE_HOME": str(folder / "cache"),
-                    "PYTHONPATH": os.pathsep.join(sys.path),
                 },
             )
         os.close(writer)

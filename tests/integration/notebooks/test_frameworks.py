@@ -210,7 +210,7 @@ extern "C" __global__ void tag(int* out, int n) { if (threadIdx.x < n) out[threa
 options = ProgramOptions(std="c++17", arch=f"sm_{device.arch}")
 kernel = Program(source, code_type="c++", options=options).compile("ptx").get_kernel("tag")
 first, second = device.create_stream(), device.create_stream()
-buffer = device.allocate(32)
+buffer = device.allocate(32, stream=second)
 event = first.record()
 second.wait(event)
 launch(second, LaunchConfig(grid=1, block=4), kernel, buffer, np.int32(3))

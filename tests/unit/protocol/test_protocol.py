@@ -1,6 +1,6 @@
 """The wire protocol and what guards it, tested in C++ (*_test.cpp) with AddressSanitizer and UBSan.
 
-By hand: `python tests/unit/protocol/build.py` is not needed; pytest builds, and one program may be run alone from
+pytest builds what it needs (protocol_programs.py), and one program may be run alone from
 pytest's cache folder (.pytest_cache/d/protocol) with the names of its tests as arguments.
 """
 
@@ -16,7 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode leaves it out
 
-from build import PROGRAMS, build
+from protocol_programs import PROGRAMS, build
 
 TESTS = [name for name in PROGRAMS if not name.startswith("digests")]
 

@@ -1,9 +1,8 @@
-"""Builds the software GPU, or takes TFUSION_SOFTWARE_GPU_LIB, and gives each test a fresh primary context."""
+"""Finds the software GPU that is installed, and gives each test a fresh primary context."""
 
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import subprocess
 import sys
@@ -12,31 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from gpu_server.driver_library import find_software_gpu
+
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # pytest's importlib mode leaves it out
 
 from software_gpu import Driver  # noqa: E402
 
-REPOSITORY = HERE.parents[2]
-
 
 @pytest.fixture(scope="session")
-def library_path(pytestconfig: pytest.Config) -> Path:
-    """Path of libcuda.so.1; built once and kept in pytest's cache folder."""
-    given = os.environ.get("TFUSION_SOFTWARE_GPU_LIB")
-    if given:
-        return Path(given)
-    assert pytestconfig.cache is not None
-    build = pytestconfig.cache.mkdir("software_gpu")
-    with open(build / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # parallel test processes share the build
-        for command in (
-            ["cmake", "-S", str(REPOSITORY), "-B", str(build), f"-DPython_EXECUTABLE={sys.executable}"],
-            ["cmake", "--build", str(build), "--target", "software_gpu", "--parallel", "2"],
-        ):
-            done = subprocess.run(command, capture_output=True, text=True)
-            assert done.returncode == 0, f"{command} failed:\n{done.stdout}\n{done.stderr}"
-    return build / "gpu_server" / "software" / "lib" / "libcuda.so.1"
+def library_path() -> Path:
+    """Path of the software GPU's libcuda.so.1: the installed one, or what TFUSION_SOFTWARE_GPU_LIB names."""
+    return find_software_gpu()
 
 
 @pytest.fixture(scope="session")

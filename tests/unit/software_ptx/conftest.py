@@ -1,5 +1,5 @@
 """Tests of the PTX compiler and executor. The library under test is built with the machine's C++ compiler on first
-use and kept in a cache folder (see build.py)."""
+use and kept in a cache folder (see ptx_library.py)."""
 
 from __future__ import annotations
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from build import build
+from ptx_library import build
 
 OUTCOMES = (
     "success",
@@ -43,9 +43,10 @@ def library() -> ctypes.CDLL:
 
 def cuda_include() -> str:
     """The folder of CUDA's headers, from the PyPI wheel nvidia-cuda-runtime."""
-    import nvidia.cu13
-
-    return str(Path(next(iter(nvidia.cu13.__path__))) / "include")
+    spec = importlib.util.find_spec("nvidia.cu13")
+    if spec is None or spec.submodule_search_locations is None:
+        raise RuntimeError("CUDA's headers are missing. Install nvidia-cuda-runtime==13.0.*")
+    return str(Path(next(iter(spec.submodule_search_locations))) / "include")
 
 
 @functools.lru_cache(maxsize=256)
@@ -65,7 +66,7 @@ def nvrtc(source: str, arch: str = "compute_75", options: tuple[str, ...] = ()) 
     text = b" " * size
     api.nvrtcGetPTX(program, text)
     api.nvrtcDestroyProgram(program)
-    return text.rstrip(b"\0").decode()
+    return str(text.rstrip(b"\0").decode())
 
 
 @dataclass
@@ -86,7 +87,9 @@ class Buffer:
         self.bytes = max(array.nbytes, 1)
         self.address = int(library().sp_allocate(ctypes.c_size_t(self.bytes)))
         raw = (ctypes.c_char * self.bytes).from_address(self.address)
-        self.array = np.frombuffer(raw, dtype=array.dtype, count=array.size).reshape(array.shape)
+        self.array: np.ndarray[Any, Any] = np.frombuffer(
+            memoryview(raw), dtype=array.dtype, count=array.size
+        ).reshape(array.shape)
         self.array[...] = array
 
     def free(self) -> None:
@@ -140,7 +143,9 @@ class Program:
         library().sp_global(self.handle, name.encode(), out)
         if out[0] == 0:
             raise KeyError(name)
-        return np.frombuffer((ctypes.c_char * out[1]).from_address(out[0]), dtype=dtype)
+        raw = memoryview((ctypes.c_char * out[1]).from_address(out[0]))
+        found: np.ndarray[Any, Any] = np.frombuffer(raw, dtype=dtype)
+        return found
 
     def launch(
         self,
@@ -242,7 +247,7 @@ def elementwise(
     buffers = [Buffer(array) for array in arrays]
     result = Buffer(np.zeros(n, output))
     program.run("k", (n + 127) // 128, 128, *buffers, result)
-    values = result.array.copy()
+    values: np.ndarray[Any, Any] = result.array.copy()
     for buffer in [*buffers, result]:
         buffer.free()
     return values

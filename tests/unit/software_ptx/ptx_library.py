@@ -1,7 +1,7 @@
 """Builds the test library of this folder: the PTX compiler and executor with the C interface of shim.cpp.
 
 Objects are kept in a cache folder and named by what they are made of, so only changed files are compiled again.
-Called by conftest.py; `python build.py` builds by hand and prints the library's path.
+Called by conftest.py; `python ptx_library.py` builds by hand and prints the library's path.
 """
 
 from __future__ import annotations
