@@ -40,6 +40,7 @@ std::shared_ptr<Module> Library::module_in(const std::shared_ptr<Context>& conte
   if (auto module = modules_[context->handle].lock()) return module;
   std::unique_ptr<ptx::Program> program = spare_ ? std::move(spare_) : compile_texts(texts_);
   std::vector<std::shared_ptr<FunctionSettings>> settings;
+  settings.reserve(kernels_.size());
   for (const auto& each : kernels_) settings.push_back(each->settings);
   const auto module = std::make_shared<Module>(*context, std::move(program), settings);
   module->library = handle;

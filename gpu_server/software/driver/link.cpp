@@ -57,8 +57,8 @@ std::string read_file(const char* path) {
   if (!file) throw Failure(CUDA_ERROR_FILE_NOT_FOUND, std::string("The file ") + path + " cannot be read.");
   std::string content;
   char part[1 << 16];
-  for (std::size_t count = 0; (count = std::fread(part, 1, sizeof part, file.get())) != 0;) {
-    content.append(part, count);
+  while (std::feof(file.get()) == 0 && std::ferror(file.get()) == 0) {
+    content.append(part, std::fread(part, 1, sizeof part, file.get()));
   }
   return content;
 }
