@@ -4,7 +4,8 @@
 #   make test       unit and integration tests, on the software GPU
 #   make test-gpu   the tests that need an NVIDIA GPU
 #   make fuzz       the worker's decoder against made-up commands, 60 s under AddressSanitizer (FUZZ_SECONDS=...)
-#   make lint       formatters, type checker, clang-tidy; changes nothing
+#   make lint       formatters and type checker; changes nothing
+#   make tidy       clang-tidy over all C++
 #   make format     what lint would have formatted
 #   make bench      the benchmarks (see benchmarks/)
 #   make clean      removes .venv, build/ and caches
@@ -41,9 +42,9 @@ export TFUSION_WERROR ?= ON
 # A run must not depend on what the surrounding shell is configured for.
 unexport PYTHONPATH PYTHONHOME LD_PRELOAD TFUSION_SERVER
 
-.PHONY: help install demo test test-gpu fuzz lint lint-python lint-cpp format bench clean
+.PHONY: help install demo test test-gpu fuzz lint lint-python lint-cpp tidy format bench clean
 help:
-	@sed -n '3,11s/^# \{0,3\}//p' Makefile
+	@sed -n '3,12s/^# \{0,3\}//p' Makefile
 
 $(STAMPS)/venv:
 	@command -v $(PYTHON) >/dev/null || { \
@@ -104,9 +105,11 @@ lint-python: $(STAMPS)/lint $(STAMPS)/build $(STAMPS)/package
 	@$(BIN)/python gpu_server/proto/generate.py
 	@$(BIN)/mypy
 
-lint-cpp: $(STAMPS)/lint $(STAMPS)/package
+lint-cpp: $(STAMPS)/lint
 	@$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
-	@echo "clang-tidy"
+
+# Some ten seconds a file, a hundred and more files: not part of lint.
+tidy: $(STAMPS)/lint $(STAMPS)/package
 	@commands=$$(ls -t build/*/compile_commands.json | head -1); \
 	sed -n 's/^ *"file": "\(.*\)",\{0,1\}$$/\1/p' $$commands | grep -v '/build/' | sort -u | \
 	  xargs -r -P $(JOBS) -n 1 $(BIN)/clang-tidy --quiet -p $$(dirname $$commands)

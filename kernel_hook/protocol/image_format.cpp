@@ -71,7 +71,7 @@ std::uint64_t elf_bytes(const std::byte* image, std::uint64_t available) {
 
 const std::byte* unwrap_fatbin(const std::byte* image) {
   if (!begins_with(image, sizeof kWrapperMagic, kWrapperMagic)) return image;
-  return load<const std::byte*>(image + kWrapperPointerOffset);
+  return reinterpret_cast<const std::byte*>(load<std::uintptr_t>(image + kWrapperPointerOffset));
 }
 
 std::uint64_t image_bytes(const std::byte* image, std::uint64_t available) {
