@@ -1,4 +1,5 @@
-// Chooses handlers by what the machine can do.
+// Chooses handlers by what the machine can do. TFUSION_PTX_BASELINE leaves the baseline alone, to test it
+// anywhere.
 
 #include "lane_tables.hpp"
 
@@ -21,7 +22,7 @@ Handler search(const Operation& operation, Family memory, Family convert, Family
 }  // namespace
 
 Handler find_handler(const Operation& operation) {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(TFUSION_PTX_BASELINE)
   static const bool wide = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                            __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi2") &&
                            __builtin_cpu_supports("lzcnt");

@@ -26,7 +26,8 @@ inline M round_integral(M value) {
   return value;
 }
 
-// Out-of-range values become the nearest integer of the type. NaN becomes 0, but 2^63 in 64 bits.
+// Out-of-range values become the nearest integer of the type. NaN becomes 0, or the type's highest bit where
+// the source or the result has 64 bits (measured on hardware).
 template <class F, class D, Rounding R, bool Flush>
 struct FloatToInt {
   static D run(typename F::Bits a) {
@@ -35,7 +36,8 @@ struct FloatToInt {
     constexpr M low = static_cast<M>(std::numeric_limits<D>::min());
     constexpr M above = -2 * static_cast<M>(std::numeric_limits<std::make_signed_t<D>>::min()) *
                         (std::is_signed_v<D> ? M{0.5} : M{1});
-    if (value != value) return sizeof(D) == 8 ? static_cast<D>(std::uint64_t{1} << 63) : D{0};
+    constexpr bool long_form = sizeof(D) == 8 || sizeof(typename F::Bits) == 8;
+    if (value != value) return long_form ? static_cast<D>(std::uint64_t{1} << (sizeof(D) * 8 - 1)) : D{0};
     if (value <= low) return std::numeric_limits<D>::min();
     if (value >= above) return std::numeric_limits<D>::max();
     return static_cast<D>(value);
@@ -59,6 +61,8 @@ struct FloatToFloat {
     const auto value = round_integral<R>(S::template load<Flush>(a));
     if constexpr (sizeof(typename S::Bits) == 8 && sizeof(typename D::Bits) == 2) {
       return D::template store<Flush, Sat>(to_odd_float(value));
+    } else if constexpr (std::is_same_v<S, F64> && std::is_same_v<D, F32> && !Flush && !Sat) {
+      return std::bit_cast<std::uint32_t>(static_cast<float>(value));  // NaNs keep their payload
     } else {
       return D::template store<Flush, Sat>(static_cast<typename D::Math>(value));
     }

@@ -184,6 +184,7 @@ template <class Math>
 struct UpperHalf {
   static std::uint64_t run(std::uint64_t a) {
     const double value = flush(std::bit_cast<double>(a & 0xFFFFFFFF00000000u));
+    if (value != value) return 0x7FFFFFFF00000000u;
     return std::bit_cast<std::uint64_t>(flush(Math::template run<double>(value))) & 0xFFFFFFFF00000000u;
   }
 };
@@ -195,11 +196,10 @@ struct TestValue {
     if constexpr (Asked == Test::infinite) return std::fabs(a) > std::numeric_limits<T>::max();
     if constexpr (Asked == Test::number) return a == a;
     if constexpr (Asked == Test::notanumber) return a != a;
-    if constexpr (Asked == Test::normal) {
-      return std::fabs(a) >= std::numeric_limits<T>::min() && std::fabs(a) <= std::numeric_limits<T>::max();
-    }
-    // PTX counts zero as subnormal.
-    if constexpr (Asked == Test::subnormal) return std::fabs(a) < std::numeric_limits<T>::min();
+    // PTX counts zero as normal.
+    const bool small = std::fabs(a) < std::numeric_limits<T>::min() && a != T{0};
+    if constexpr (Asked == Test::normal) return std::fabs(a) <= std::numeric_limits<T>::max() && !small;
+    if constexpr (Asked == Test::subnormal) return small;
   }
 };
 template <class T>

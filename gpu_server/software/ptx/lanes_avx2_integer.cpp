@@ -11,6 +11,7 @@
 // These build on each other, in this order.
 // clang-format off
 #include "lane_core.hpp"
+#include "lane_bits.hpp"
 #include "lane_integer.hpp"
 // clang-format on
 

@@ -395,11 +395,11 @@ class FunctionParser {
       in_.accept("+");
       result.addend = static_cast<std::int64_t>(in_.expect_integer("an offset"));
     }
-    while (in_.accept(",")) result.parts.push_back(operand(scope, depth + 1));
-    in_.expect("]", "after an address");
     result.addend = static_cast<std::int64_t>(static_cast<std::uint64_t>(result.addend) +
                                               static_cast<std::uint64_t>(base.addend));
     base.addend = 0;
+    while (in_.accept(",")) result.parts.push_back(operand(scope, depth + 1));
+    in_.expect("]", "after an address");
     return result;
   }
 

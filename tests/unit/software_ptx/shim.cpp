@@ -12,6 +12,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -26,6 +27,9 @@ tfusion::software::AddressSpace& memory() {
   static tfusion::software::AddressSpace space;
   return space;
 }
+
+constexpr std::size_t kMaxGlobalBytes = std::size_t{64}
+                                        << 20;  // of one variable, as a slice's limit would have it
 
 std::size_t pages(std::size_t bytes) {
   return (bytes + 4095) / 4096 * 4096;
@@ -68,6 +72,7 @@ __attribute__((visibility("default"))) void* sp_compile(const char* const* texts
     auto result = std::make_unique<Program>();
     result->program = ptx::compile(views);
     result->program->instantiate([&](const ptx::GlobalInfo& global) {
+      if (global.bytes > kMaxGlobalBytes) throw std::runtime_error("out of device memory");
       result->addresses.push_back(allocate(global.bytes));
       return result->addresses.back();
     });
@@ -76,7 +81,7 @@ __attribute__((visibility("default"))) void* sp_compile(const char* const* texts
     *line = failure.line;
     put(error, capacity, failure.what());
   } catch (const std::exception& failure) {
-    put(error, capacity, std::string("unexpected exception: ") + failure.what());
+    put(error, capacity, failure.what());
   }
   return nullptr;
 }

@@ -206,11 +206,11 @@ def test_comparison(relation: str, dtype: Any) -> None:
     assert np.array_equal(got.astype(bool), wanted)
 
 
-@pytest.mark.parametrize("source", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("target", [np.float16, np.float32, np.float64])
+FORMATS = (np.float16, np.float32, np.float64)
+
+
+@pytest.mark.parametrize("source,target", [(s, t) for s in FORMATS for t in FORMATS if s != t])
 def test_conversion_between_formats(source: Any, target: Any) -> None:
-    if source == target:
-        pytest.skip("the same format")
     a = samples(source)
     s, t = np.dtype(source).itemsize * 8, np.dtype(target).itemsize * 8
     rounding = ".rn" if t < s else ""
@@ -229,20 +229,24 @@ def test_float_to_integer_clamps(mode: str, source: Any, target: str) -> None:
     out = np.dtype(f"{'i' if target[0] == 's' else 'u'}{max(bits, 16) // 8}")
     got = elementwise(f"cvt.{mode}.{target}.f{s} %d, %a0;", "", [a], out)
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if target[0] == "s" else (0, (1 << bits) - 1)
-    rounder = {"rni": round, "rzi": math.trunc, "rmi": math.floor, "rpi": math.ceil}[mode]
+    rounder: Any = {"rni": round, "rzi": math.trunc, "rmi": math.floor, "rpi": math.ceil}[mode]
 
     def oracle(x: float) -> int:
         if math.isinf(x):
             return high if x > 0 else low
-        return max(low, min(high, rounder(x)))
+        return max(low, min(high, int(rounder(x))))
 
     assert [int(x) for x in got] == [oracle(float(x)) for x in a]
 
 
-def test_nan_converts_to_zero_in_32_bits() -> None:
-    a = np.array([np.nan], np.float32)
-    assert list(elementwise("cvt.rzi.s32.f32 %d, %a0;", "", [a], np.int32)) == [0]
-    assert list(elementwise("cvt.rzi.u32.f32 %d, %a0;", "", [a], np.uint32)) == [0]
+def test_nan_becomes_what_the_hardware_makes_of_it() -> None:
+    """Measured on an H200: 0 from f32 to at most 32 bits, the highest bit else."""
+    single, double = np.array([np.nan], np.float32), np.array([np.nan])
+    assert list(elementwise("cvt.rzi.s32.f32 %d, %a0;", "", [single], np.int32)) == [0]
+    assert list(elementwise("cvt.rzi.u32.f32 %d, %a0;", "", [single], np.uint32)) == [0]
+    assert list(elementwise("cvt.rzi.u64.f32 %d, %a0;", "", [single], np.uint64)) == [1 << 63]
+    assert list(elementwise("cvt.rzi.s32.f64 %d, %a0;", "", [double], np.uint32)) == [1 << 31]
+    assert list(elementwise("cvt.rzi.u16.f64 %d, %a0;", "", [double], np.uint16)) == [1 << 15]
 
 
 @pytest.mark.parametrize("source", ["s32", "u32", "s64", "u64"])
@@ -271,7 +275,9 @@ def test_integer_to_float(source: str, target: Any) -> None:
 def test_rounding_to_integral_values(mode: str, rounder: Any, dtype: Any) -> None:
     a = samples(dtype)
     bits = np.dtype(dtype).itemsize * 8
-    same(elementwise(f"cvt.{mode}.f{bits}.f{bits} %d, %a0;", "", [a], dtype), rounder(a))
+    with np.errstate(invalid="ignore"):
+        wanted = rounder(a)
+    same(elementwise(f"cvt.{mode}.f{bits}.f{bits} %d, %a0;", "", [a], dtype), wanted)
 
 
 @pytest.mark.parametrize("mode", ["rz", "rm", "rp"])
@@ -284,7 +290,8 @@ def test_float_to_half_in_directed_modes(mode: str) -> None:
     wide = got.astype(np.float64)
     exact = a.astype(np.float64)
     near = np.abs(wide - exact)
-    assert np.all(near <= np.maximum(np.spacing(np.abs(got)).astype(np.float64), 2.0**-24))
+    got = np.minimum(np.abs(got), np.float16(60000))
+    assert np.all(near <= np.maximum(np.spacing(got).astype(np.float64), 2.0**-24))
     if mode == "rz":
         assert np.all(np.abs(wide) <= np.abs(exact))
     else:
@@ -326,13 +333,13 @@ def test_sign_operations() -> None:
     same(elementwise("abs.f32 %d, %a0;", "", [a], np.float32), np.abs(a))
     b = a[::-1].copy()
     same(elementwise("copysign.f32 %d, %a0, %a1;", "", [a, b], np.float32), np.copysign(b, a))
-    kinds = np.array([1.0, np.inf, np.nan, 2.0**-130], np.float32)
+    kinds = np.array([1.0, np.inf, np.nan, 2.0**-130, -0.0], np.float32)
     for test, wanted in (
-        ("finite", [1, 0, 0, 1]),
-        ("infinite", [0, 1, 0, 0]),
-        ("notanumber", [0, 0, 1, 0]),
-        ("subnormal", [0, 0, 0, 1]),
-        ("normal", [1, 0, 0, 0]),
+        ("finite", [1, 0, 0, 1, 1]),
+        ("infinite", [0, 1, 0, 0, 0]),
+        ("notanumber", [0, 0, 1, 0, 0]),
+        ("subnormal", [0, 0, 0, 1, 0]),
+        ("normal", [1, 0, 0, 0, 1]),
     ):
         got = elementwise(
             f"testp.{test}.f32 %p, %a0; selp.u32 %d, 1, 0, %p;", ".reg .pred %p;", [kinds], np.uint32

@@ -100,6 +100,20 @@ def test_binary(name: str, sign: str, bits: int) -> None:
     assert [int(x) for x in got] == [x & ((1 << bits) - 1) for x in wanted]
 
 
+@pytest.mark.parametrize("kind", ["u32", "s32", "u64", "s64"])
+def test_division_by_zero_gives_all_ones(kind: str) -> None:
+    """Measured on an H200, quotient and remainder; and the most negative number by -1 wraps."""
+    bits = int(kind[1:])
+    a = np.array([0, 1, 5, 1 << (bits - 1)], f"u{bits // 8}")
+    for name in ("div", "rem"):
+        got = elementwise(f"{name}.{kind} %d, %a0, %a1;", "", [a, np.zeros_like(a)], a.dtype)
+        assert [int(x) for x in got] == [(1 << bits) - 1] * 4
+    if kind[0] == "s":
+        minus = np.full_like(a, (1 << bits) - 1)
+        assert int(elementwise(f"div.{kind} %d, %a0, %a1;", "", [a, minus], a.dtype)[3]) == 1 << (bits - 1)
+        assert int(elementwise(f"rem.{kind} %d, %a0, %a1;", "", [a, minus], a.dtype)[3]) == 0
+
+
 @pytest.mark.parametrize("sign", ["u", "s"])
 @pytest.mark.parametrize("bits", [16, 32])
 def test_wide_products(sign: str, bits: int) -> None:

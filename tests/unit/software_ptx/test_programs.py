@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -165,7 +166,10 @@ def test_warp_shuffles_votes_and_matches() -> None:
     out = Buffer(np.zeros((12, n), np.int32))
     program.run("f", 1, n, Buffer(v), out)
     lane, warp = np.arange(n) % 32, np.arange(n) // 32 * 32
-    at = lambda index: v[warp + index]  # noqa: E731
+
+    def at(index: Any) -> Any:
+        return v[warp + index]
+
     assert np.array_equal(out.array[0], at(3))
     assert np.array_equal(out.array[1], np.where(lane >= 2, at((lane - 2) % 32), v))
     assert np.array_equal(out.array[2], np.where(lane + 5 < 32, at((lane + 5) % 32), v))
@@ -441,7 +445,10 @@ def test_integer_division_of_all_widths() -> None:
     out = Buffer(np.zeros((5, n), np.int64))
     program.run("f", 1, n, Buffer(a), Buffer(b), out, np.int32(n))
     x, y = [int(v) for v in a], [int(v) for v in b]
-    sign32 = lambda v: (v & 0xFFFFFFFF) - ((v & 0x80000000) << 1)  # noqa: E731
+
+    def sign32(v: int) -> int:
+        return (v & 0xFFFFFFFF) - ((v & 0x80000000) << 1)
+
     quotient = [abs(p) // q * (1 if p >= 0 else -1) for p, q in zip(x, y, strict=True)]
     assert list(out.array[0]) == quotient
     assert list(out.array[1]) == [p - d * q for p, q, d in zip(x, y, quotient, strict=True)]
