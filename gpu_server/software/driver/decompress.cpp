@@ -1,11 +1,13 @@
-// Decompression of fatbin entries: LZ4 here, zstd by libzstd if the build found it.
+// Decompression of fatbin entries: LZ4 here, zstd by the host's libzstd.
+//
+// libzstd is opened when the first such entry comes: nvcc 12.8 and later compress with it, and every Linux
+// has the library, but few have its headers, so that a build which needed them would lack it on most
+// machines.
 #include "decompress.hpp"
 
-#include "failure.hpp"
+#include <dlfcn.h>
 
-#ifdef TFUSION_WITH_ZSTD
-#include <zstd.h>
-#endif
+#include "failure.hpp"
 
 namespace tfusion::software::driver {
 
@@ -50,6 +52,37 @@ class Lz4Input {
   std::span<const unsigned char> rest_;
 };
 
+// The part of libzstd's stable interface that is needed here (zstd.h, "Simple Core API").
+struct Zstd {
+  std::size_t (*decompress)(void* to, std::size_t capacity, const void* from, std::size_t bytes) = nullptr;
+  unsigned (*is_error)(std::size_t result) = nullptr;
+  const char* (*error_name)(std::size_t result) = nullptr;
+};
+
+template <typename Function>
+bool find(void* library, const char* name, Function* function) {
+  *function = reinterpret_cast<Function>(dlsym(library, name));
+  return *function != nullptr;
+}
+
+// Opened once, never closed. Throws where the host has no libzstd.
+const Zstd& the_zstd() {
+  static const Zstd found = [] {
+    Zstd zstd;
+    void* library = dlopen("libzstd.so.1", RTLD_NOW | RTLD_LOCAL);
+    if (library == nullptr || !find(library, "ZSTD_decompress", &zstd.decompress) ||
+        !find(library, "ZSTD_isError", &zstd.is_error) ||
+        !find(library, "ZSTD_getErrorName", &zstd.error_name)) {
+      throw Failure(
+          CUDA_ERROR_NO_BINARY_FOR_GPU,
+          "The PTX of this fatbin is compressed with zstd, and this host has no libzstd.so.1. Install it "
+          "(on Debian and Ubuntu: libzstd1), or compile with nvcc --no-compress.");
+    }
+    return zstd;
+  }();
+  return found;
+}
+
 }  // namespace
 
 std::string decompress_lz4(std::span<const unsigned char> block, std::size_t bytes) {
@@ -75,22 +108,13 @@ std::string decompress_lz4(std::span<const unsigned char> block, std::size_t byt
   return text;
 }
 
-#ifdef TFUSION_WITH_ZSTD
 std::string decompress_zstd(std::span<const unsigned char> frame, std::size_t bytes) {
+  const Zstd& zstd = the_zstd();
   std::string text(bytes, '\0');
-  const std::size_t result = ZSTD_decompress(text.data(), text.size(), frame.data(), frame.size());
-  if (ZSTD_isError(result)) throw damaged(ZSTD_getErrorName(result));
+  const std::size_t result = zstd.decompress(text.data(), text.size(), frame.data(), frame.size());
+  if (zstd.is_error(result) != 0) throw damaged(zstd.error_name(result));
   if (result != bytes) throw damaged("it is shorter than it says");
   return text;
 }
-#else
-std::string decompress_zstd(std::span<const unsigned char>, std::size_t) {
-  throw Failure(
-      CUDA_ERROR_NO_BINARY_FOR_GPU,
-      "The PTX of this fatbin is compressed with zstd, and this software GPU was built without libzstd. "
-      "Compile with nvcc --no-compress or -Xfatbin --compress-mode=speed, or build the software GPU with "
-      "libzstd's headers installed (libzstd-dev).");
-}
-#endif
 
 }  // namespace tfusion::software::driver

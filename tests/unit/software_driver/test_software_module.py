@@ -6,6 +6,7 @@ import ctypes
 import shutil
 import struct
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -391,9 +392,48 @@ def test_damaged_lz4_is_refused(driver: Driver, block: bytes, size: int) -> None
     assert load_result(driver, fatbin((1, 75, block, 0x2011, size))) == INVALID_IMAGE
 
 
-def test_damaged_zstd_is_refused(driver: Driver) -> None:
-    result = load_result(driver, fatbin((1, 75, b"\x28\xb5\x2f\xfd" + bytes(20), 0x8011, 1000)))
-    assert result in (INVALID_IMAGE, NO_BINARY_FOR_GPU)
+def zstd_raw(content: bytes) -> bytes:
+    """A zstd frame (RFC 8878) of one segment and one raw block."""
+    block = struct.pack("<I", len(content) << 3 | 1)[:3]
+    return b"\x28\xb5\x2f\xfd\xa0" + struct.pack("<I", len(content)) + block + content
+
+
+def test_zstd(driver: Driver) -> None:
+    run_store(driver, driver.load(fatbin((1, 75, zstd_raw(PTX), 0x8011, len(PTX)))))
+
+
+@pytest.mark.parametrize(
+    ("frame", "size"),
+    [
+        (b"\x28\xb5\x2f\xfd" + bytes(20), 1000),
+        (zstd_raw(PTX)[:-1], len(PTX)),
+        (zstd_raw(PTX), len(PTX) - 1),
+        (zstd_raw(PTX), len(PTX) + 1),
+    ],
+)
+def test_damaged_zstd_is_refused(driver: Driver, frame: bytes, size: int) -> None:
+    assert load_result(driver, fatbin((1, 75, frame, 0x8011, size))) == INVALID_IMAGE
+
+
+def test_a_host_without_libzstd_is_told_what_to_install(
+    run_script: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    # A library of that name without its functions stands for a host that has none.
+    empty = ["cc", "-shared", "-x", "c", "/dev/null", "-o", str(tmp_path / "libzstd.so.1")]
+    subprocess.run(empty, check=True)
+    image = fatbin((1, 75, zstd_raw(PTX), 0x8011, len(PTX)))
+    code = f"""
+driver("cuInit", 0)
+driver("cuCtxSetCurrent", driver.get("cuDevicePrimaryCtxRetain", 0))
+log = ctypes.create_string_buffer(500)
+names = (ctypes.c_int * 2)(5, 6)
+values = (ctypes.c_void_p * 2)(ctypes.addressof(log), len(log))
+print(driver.result("cuModuleLoadDataEx", ctypes.byref(ctypes.c_uint64()), {image!r}, 2, names, values))
+print(log.value.decode())
+"""
+    result = run_script(code, LD_LIBRARY_PATH=str(tmp_path))
+    assert result.stdout.startswith(f"{NO_BINARY_FOR_GPU}\n"), result.stderr
+    assert "libzstd1" in result.stdout
 
 
 @pytest.mark.parametrize(
