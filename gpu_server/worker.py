@@ -191,6 +191,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     options = parser.parse_args(argv)
     die_with_parent(options.parent_pid)
     os.umask(0o077)
+    # What this process itself has to say goes to the log also when the output of kernels is redirected.
+    sys.stderr = os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the daemon decides when a worker ends
     channel = socket.socket(fileno=options.control_fd)
     channel.set_inheritable(False)

@@ -1,7 +1,8 @@
 // Copies between the client's data (in the command, or in staging) and this session's memory.
 //
 // A staging chunk is pinned memory that the client may change while it is copied: that changes data, never an
-// address.
+// address. None of these buffers may get into a graph, which would copy from and to it long after it has
+// other uses.
 #include <cstring>
 
 #include "replay_commands.hpp"
@@ -37,6 +38,8 @@ void replay(Session& session, const wire::CopyInline& command, std::span<const s
     return session.protocol_error("CopyInline has no data, or too much");
   if (!session.may_copy(command.destination, tail.size()))
     return session.note(command.header, CUDA_ERROR_INVALID_VALUE);
+  if (session.is_capturing(stream))
+    return session.note(command.header, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
   // From pageable memory of this size the driver copies before it returns, so the command's buffer is free
   // again.
   session.note(command.header,
@@ -50,7 +53,9 @@ void replay(Session& session, const wire::CopyFromStaging& command) {
   CUstream stream = nullptr;
   if (!session.resolve(command.header, command.stream, &stream)) return session.release_chunk(command.chunk);
   CUresult result = CUDA_ERROR_INVALID_VALUE;
-  if (session.may_copy(command.destination, command.bytes)) {
+  if (session.is_capturing(stream)) {
+    result = CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+  } else if (session.may_copy(command.destination, command.bytes)) {
     result = session.driver().cuMemcpyHtoDAsync_v2(command.destination, session.shared().chunk(command.chunk),
                                                    command.bytes, stream);
   }
@@ -69,6 +74,8 @@ void replay(Session& session, const wire::CopyToStaging& command) {
   if (!session.resolve(command.header, command.stream, &stream)) return;
   if (!session.may_copy(command.source, command.bytes))
     return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
+  if (session.is_capturing(stream))
+    return session.reply(command.header, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
   const CUresult result = session.driver().cuMemcpyDtoHAsync_v2(session.shared().chunk(command.chunk),
                                                                 command.source, command.bytes, stream);
   if (result != CUDA_SUCCESS) return session.reply(command.header, result);
@@ -84,6 +91,8 @@ void replay(Session& session, const wire::CopyToReply& command) {
   if (!session.resolve(command.header, command.stream, &stream)) return;
   if (!session.may_copy(command.source, command.bytes))
     return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
+  if (session.is_capturing(stream))
+    return session.reply(command.header, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
   const CUresult result = session.driver().cuMemcpyDtoHAsync_v2(session.reply_payload(command.header),
                                                                 command.source, command.bytes, stream);
   if (result != CUDA_SUCCESS) return session.reply(command.header, result);

@@ -35,17 +35,13 @@ int sealed_memory(const char* name, std::uint64_t bytes) {
 
 // What the hook does not answer must not be promised: programs choose their way by these.
 constexpr std::initializer_list<int> kAttributesNotOffered = {
-    CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY,
-    CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS,
     CU_DEVICE_ATTRIBUTE_DIRECT_MANAGED_MEM_ACCESS_FROM_HOST,
     CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS,
     CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES,
     CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED,
     CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED,
-    CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
     CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED,
     CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_FABRIC_SUPPORTED,
-    CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED,
     CU_DEVICE_ATTRIBUTE_MEMPOOL_SUPPORTED_HANDLE_TYPES,
     CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_SUPPORTED,
     CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED,
@@ -63,6 +59,14 @@ constexpr std::initializer_list<int> kAttributesNotOffered = {
     CU_DEVICE_ATTRIBUTE_HOST_NUMA_MEMORY_POOLS_SUPPORTED,
     CU_DEVICE_ATTRIBUTE_HOST_MEMORY_POOLS_SUPPORTED,
     CU_DEVICE_ATTRIBUTE_HOST_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
+};
+
+// What the hook answers by itself, whatever the driver says.
+constexpr std::initializer_list<int> kAttributesOffered = {
+    CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY,
+    CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS,
+    CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED,
+    CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
 };
 
 // cuBLASLt asks once where the pairs of multiprocessors sit before its first half-precision product on
@@ -110,7 +114,7 @@ void Device::make_shared_memory() {
                      MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, host_descriptor_, 0);
   if (arena != reinterpret_cast<void*>(kHostArenaAddress))
     throw system_error("The arena of pinned memory cannot be mapped");
-  driver_.require(driver_->cuMemHostRegister_v2(shared_.base + kSlotsOffset, kSharedBytes - kSlotsOffset,
+  driver_.require(driver_->cuMemHostRegister_v2(shared_.base + kSlotsOffset, kTextOffset - kSlotsOffset,
                                                 CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP),
                   "Pinning the staging area");
 }
@@ -155,6 +159,7 @@ void Device::read_facts() {
     }
   }
   for (const int i : kAttributesNotOffered) facts.attributes[i] = 0;
+  for (const int i : kAttributesOffered) facts.attributes[i] = facts.attribute_known[i] = 1;
   for (unsigned i = 0; i < kMaxLimits; ++i) {
     std::size_t value = 0;
     if (driver_->cuCtxGetLimit(&value, static_cast<CUlimit>(i)) == CUDA_SUCCESS) {
@@ -170,7 +175,7 @@ void Device::reset_context() {
   make_context();
   driver_->cuMemHostUnregister(shared_.base +
                                kSlotsOffset);  // some drivers keep it, some ended it with the context
-  driver_.require(driver_->cuMemHostRegister_v2(shared_.base + kSlotsOffset, kSharedBytes - kSlotsOffset,
+  driver_.require(driver_->cuMemHostRegister_v2(shared_.base + kSlotsOffset, kTextOffset - kSlotsOffset,
                                                 CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP),
                   "Pinning the staging area");
 }

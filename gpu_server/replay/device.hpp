@@ -28,6 +28,7 @@ class Device {
   // Ends the context with everything in it and makes a new one; the arena stays reserved. For a client that
   // resets its device, also after a sticky error. Throws std::runtime_error if the GPU does not come back.
   void reset_context();
+  CUcontext context() const { return context_; }
 
  private:
   void make_context();

@@ -58,7 +58,7 @@ CUresult Session::commit(std::uint64_t address, std::uint64_t bytes) {
   CUmemAllocationProp property{};
   property.type = CU_MEM_ALLOCATION_TYPE_PINNED;
   property.location = {CU_MEM_LOCATION_TYPE_DEVICE, device_.ordinal()};
-  Mapping mapping{bytes, {}};
+  Mapping mapping{bytes, {}, 0};
   CUresult result = CUDA_SUCCESS;
   std::uint64_t mapped = 0;
   while (mapped < bytes && result == CUDA_SUCCESS) {
@@ -150,6 +150,9 @@ bool Session::may_copy(std::uint64_t address, std::uint64_t bytes) {
 
 CUresult Session::reset() {
   pending_.abandon(CUDA_ERROR_CONTEXT_IS_DESTROYED);
+  if (has_graphs()) graphs.destroy_all(driver());
+  captures_ = 0;
+  capture_graphs_.clear();
   links.clear();
   kernels.clear();
   modules.for_each([&](Module& module) { unload(module); });
@@ -158,13 +161,29 @@ CUresult Session::reset() {
   streams.clear();
   ended_streams_.clear();
   // Addresses and physical memory are not the context's: they outlive its reset.
-  while (!mappings_.empty()) decommit(mappings_.begin()->first);
+  while (!mappings_.empty()) {
+    const auto& [address, mapping] = *mappings_.begin();
+    if (mapping.physical == 0) {
+      decommit(address);
+    } else if (unmap_physical(address) != CUDA_SUCCESS) {
+      break;  // the context below is then of no more use either
+    }
+  }
+  allocations.for_each([&](const Physical& physical) {
+    if (physical.held) driver().cuMemRelease(physical.memory);
+    account_.give_back(physical.bytes);
+  });
+  allocations.clear();
   while (!host_ranges_.empty()) decommit_host(host_ranges_.begin()->first);
   try {
     device_.reset_context();
   } catch (const std::exception& error) {
     // After some faults the driver is of no more use to its process, as it would be to a program of its own.
     ending_ = Ending{"device_error", std::string(error.what()) + ". Restart the kernel to go on."};
+    return CUDA_ERROR_DEVICE_UNAVAILABLE;
+  }
+  if (make_text_stream() != CUDA_SUCCESS) {
+    ending_ = Ending{"device_error", "The GPU's context could not be used. Restart the kernel to go on."};
     return CUDA_ERROR_DEVICE_UNAVAILABLE;
   }
   deferred_error_ = sticky_error_ = 0;
@@ -184,7 +203,7 @@ void replay(Session& session, const wire::MemoryCommit& command) {
 }
 
 void replay(Session& session, const wire::MemoryDecommit& command) {
-  if (!session.is_mapping(command.address, command.bytes)) {
+  if (!session.is_commit(command.address, command.bytes)) {
     return session.protocol_error("MemoryDecommit names no range that was committed");
   }
   session.reply(command.header, session.decommit(command.address));
@@ -215,9 +234,14 @@ bool Session::may_commit_host(std::uint64_t offset, std::uint64_t bytes) const {
   return vacant(host_ranges_, offset, bytes, kPlainBytes);
 }
 
-bool Session::is_mapping(std::uint64_t address, std::uint64_t bytes) const {
+bool Session::is_commit(std::uint64_t address, std::uint64_t bytes) const {
   const auto found = mappings_.find(address);
-  return found != mappings_.end() && found->second.bytes == bytes;
+  return found != mappings_.end() && found->second.bytes == bytes && found->second.physical == 0;
+}
+
+bool Session::is_mapped(std::uint64_t address, std::uint64_t bytes) const {
+  const auto found = mappings_.find(address);
+  return found != mappings_.end() && found->second.bytes == bytes && found->second.physical != 0;
 }
 
 bool Session::is_host_range(std::uint64_t offset, std::uint64_t bytes) const {

@@ -123,14 +123,14 @@ void replay(Session& session, const wire::ModuleGetKernel& command, std::span<co
   if (!session.may_create(command.header, command.kernel, HandleKind::kernel)) return;
   if (!session.resolve(command.header, command.module, &module)) return;
   const std::string name = name_of(tail);
-  Kernel kernel{nullptr, command.module};
+  Kernel kernel{nullptr, nullptr, command.module};
   CUresult result = CUDA_ERROR_NOT_FOUND;
   if (name.empty()) {
     // stays not found
   } else if (module->library != nullptr) {
-    CUkernel found = nullptr;
-    result = session.driver().cuLibraryGetKernel(&found, module->library, name.c_str());
-    if (result == CUDA_SUCCESS) result = session.driver().cuKernelGetFunction(&kernel.function, found);
+    result = session.driver().cuLibraryGetKernel(&kernel.kernel, module->library, name.c_str());
+    if (result == CUDA_SUCCESS)
+      result = session.driver().cuKernelGetFunction(&kernel.function, kernel.kernel);
   } else {
     result = session.driver().cuModuleGetFunction(&kernel.function, module->module, name.c_str());
   }

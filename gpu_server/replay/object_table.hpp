@@ -60,6 +60,13 @@ class ObjectTable {
     }
   }
 
+  template <typename Visit>
+  void for_each_handle(Visit&& visit) {
+    for (std::uint32_t i = 0; i < slots_.size(); ++i) {
+      if (slots_[i].alive) visit(protocol::pack({kind_, slots_[i].generation, i}), slots_[i].object);
+    }
+  }
+
   // Forgets every object of which predicate(object) holds.
   template <typename Predicate>
   void forget_if(Predicate&& predicate) {

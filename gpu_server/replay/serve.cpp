@@ -78,7 +78,8 @@ Ending Worker::serve(int client, std::uint64_t vram_limit_bytes, int account, un
     if (session_) throw std::runtime_error("A worker serves one client, once.");
     account_ = std::make_unique<SliceAccount>(account, account_slot, vram_limit_bytes);
     close(account);
-    session_ = std::make_unique<Session>(device_, *account_, cache_folder_);
+    text_ = std::make_unique<DeviceText>(device_.shared());
+    session_ = std::make_unique<Session>(device_, *account_, cache_folder_, text_.get());
     if (!stop_sentence_.empty()) session_->stop("stopped", stop_sentence_);
   }
   protocol::DeviceFacts& facts = device_.shared().control().facts;

@@ -33,6 +33,7 @@ class Worker {
   std::string cache_folder_;
   mutable std::mutex mutex_;
   std::unique_ptr<SliceAccount> account_;
+  std::unique_ptr<DeviceText> text_;
   std::unique_ptr<Session> session_;
   std::string stop_sentence_;
 };

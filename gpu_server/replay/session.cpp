@@ -68,12 +68,14 @@ constexpr std::uint64_t kLastPollNapNs = 1'000'000;
 
 }  // namespace
 
-Session::Session(Device& device, SliceAccount& account, std::string cache_folder)
+Session::Session(Device& device, SliceAccount& account, std::string cache_folder, DeviceText* text)
     : device_(device),
       account_(account),
       images_(std::move(cache_folder)),
       ring_(device.shared()),
-      pending_(device.driver()) {}
+      pending_(device.driver()),
+      host_functions_(device.shared()),
+      text_(text) {}
 
 Session::~Session() = default;
 
@@ -84,9 +86,13 @@ Ending Session::run() {
   device_.driver()->cuCtxSetCurrent(nullptr);
   CUcontext context = nullptr;  // contexts are per thread: this one may not be the thread that made it
   if (device_.driver()->cuDevicePrimaryCtxRetain(&context, device_.ordinal()) != CUDA_SUCCESS ||
-      device_.driver()->cuCtxSetCurrent(context) != CUDA_SUCCESS) {
+      device_.driver()->cuCtxSetCurrent(context) != CUDA_SUCCESS || make_text_stream() != CUDA_SUCCESS) {
     ending_ = Ending{"device_error", "The GPU's context could not be used."};
   }
+  // This thread replays the calls of all of the client's threads: what one of them captures must not forbid
+  // the others' calls, nor our own. See cuThreadExchangeStreamCaptureMode.
+  CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+  if (has_graphs()) driver().cuThreadExchangeStreamCaptureMode(&mode);
   try {
     replay_all();
   } catch (const std::bad_alloc&) {
@@ -111,6 +117,10 @@ void Session::replay_all() {
     switch (ring_.next(&command)) {
       case RingReader::Next::command:
         if (!take_reply_slot(command)) break;
+        if (captures_ > 0 && ++captured_commands_ > kMostCaptured) {
+          protocol_error("a capture goes on for more than " + std::to_string(kMostCaptured) + " commands");
+          break;
+        }
         dispatch(*this, command.opcode, command.bytes, command.tail);
         command_count_.fetch_add(1, std::memory_order_relaxed);
         ring_.release();
@@ -186,6 +196,7 @@ void Session::stop(const std::string& reason, const std::string& sentence) {
     stop_request_ = {reason, sentence};
     stopping_.store(true);
   }
+  host_functions_.end();
   Control& control = shared().control();
   control.consumer_asleep.store(0);
   futex_wake(control.consumer_asleep);
@@ -205,6 +216,7 @@ void Session::finish(const Ending& ending) {
   Control& control = shared().control();
   std::strncpy(control.status.reason, ending.detail.c_str(), sizeof control.status.reason - 1);
   control.status.state.store(static_cast<std::uint32_t>(SessionState::ended), std::memory_order_seq_cst);
+  host_functions_.end();
   pending_.abandon(CUDA_ERROR_DEVICE_UNAVAILABLE);  // only now: who is told of it finds the reason
   images_.abandon();                                // here, as the worker leaves without destructors
   for (std::uint32_t i = 0; i < kReplySlots; ++i) {
@@ -236,6 +248,7 @@ void Session::note(const wire::CommandHeader&, CUresult result) {
   if (sticks(result)) {
     if (sticky_error_ == 0) {
       sticky_error_ = result;
+      forward_text();
       shared().control().status.sticky_error.store(result, std::memory_order_release);
     }
   } else if (deferred_error_ == 0) {
@@ -262,8 +275,22 @@ void Session::reply_in_place(const wire::CommandHeader& header, CUresult result,
     result = static_cast<CUresult>(deferred_error_);
     deferred_error_ = 0;
   }
+  if (synchronises(static_cast<wire::Opcode>(header.opcode))) forward_text();
   if (sticky_error_ != 0) result = static_cast<CUresult>(sticky_error_);
   complete(header, static_cast<std::int32_t>(result), payload_bytes);
+}
+
+CUresult Session::make_text_stream() {
+  return text_ == nullptr ? CUDA_SUCCESS
+                          : driver().cuStreamCreateWithPriority(&text_stream_, CU_STREAM_NON_BLOCKING, 0);
+}
+
+void Session::forward_text() const {
+  if (text_ == nullptr) return;
+  // The driver hands on what kernels printed when a call waits for them; a look at an event is no such call.
+  // This wait is for nothing.
+  driver().cuStreamSynchronize(text_stream_);
+  text_->forward();
 }
 
 void Session::reply_raw(const wire::CommandHeader& header, std::int32_t result) {
@@ -345,6 +372,11 @@ bool Session::resolve(const wire::CommandHeader& header, std::uint64_t handle, L
   return found != nullptr;
 }
 
+bool Session::resolve(const wire::CommandHeader& header, std::uint64_t handle, Physical** out) {
+  *out = look_up(header, handle, allocations, HandleKind::allocation);
+  return *out != nullptr;
+}
+
 bool Session::may_create(const wire::CommandHeader& header, std::uint64_t handle, HandleKind kind) {
   bool vacant = false, room = false;
   auto look = [&](const auto& table) { vacant = table.vacant(handle), room = table.has_room(handle); };
@@ -364,8 +396,16 @@ bool Session::may_create(const wire::CommandHeader& header, std::uint64_t handle
     case HandleKind::link:
       look(links);
       break;
+    case HandleKind::allocation:
+      look(allocations);
+      break;
     case HandleKind::none:
     case HandleKind::context:
+    case HandleKind::pool:
+    case HandleKind::graph:
+    case HandleKind::graph_node:
+    case HandleKind::graph_exec:
+    case HandleKind::user_object:
       break;
   }
   if (!vacant) {
@@ -385,9 +425,30 @@ void Session::created(std::uint64_t handle, CUevent event, CUresult result) {
   if (result == CUDA_SUCCESS) events.put(handle, event);
 }
 
+std::pair<std::uint64_t, CUfunction> Session::kernel_of(CUfunction function, CUkernel kernel) {
+  std::pair<std::uint64_t, CUfunction> found{0, nullptr};
+  kernels.for_each_handle([&](std::uint64_t handle, const Kernel& known) {
+    if ((function != nullptr && known.function == function) || (kernel != nullptr && known.kernel == kernel))
+      found = {handle, known.function};
+  });
+  return found;
+}
+
+std::uint64_t Session::event_handle(CUevent event) {
+  std::uint64_t found = 0;
+  events.for_each_handle([&](std::uint64_t handle, CUevent known) {
+    if (known == event) found = handle;
+  });
+  return found;
+}
+
 void Session::end_stream(CUstream stream) {
   release_ended_streams();
-  if (ended_streams_.size() < kMostEndedStreams && driver().cuStreamQuery(stream) == CUDA_ERROR_NOT_READY) {
+  if (is_capturing(stream)) {  // which ends the capture as well
+    driver().cuStreamDestroy_v2(stream);
+    if (capture_graphs_.erase(stream) > 0 && captures_ > 0) --captures_;
+  } else if (ended_streams_.size() < kMostEndedStreams &&
+             driver().cuStreamQuery(stream) == CUDA_ERROR_NOT_READY) {
     ended_streams_.push_back(stream);
   } else {
     driver().cuStreamDestroy_v2(stream);
@@ -404,8 +465,11 @@ void Session::release_ended_streams() {
 
 std::vector<CUstream> Session::all_streams() {
   release_ended_streams();
-  std::vector<CUstream> all{CU_STREAM_LEGACY};
-  streams.for_each([&](CUstream stream) { all.push_back(stream); });
+  std::vector<CUstream> all;
+  if (!is_capturing(CU_STREAM_LEGACY)) all.push_back(CU_STREAM_LEGACY);
+  streams.for_each([&](CUstream stream) {
+    if (!is_capturing(stream)) all.push_back(stream);
+  });
   all.insert(all.end(), ended_streams_.begin(), ended_streams_.end());
   return all;
 }

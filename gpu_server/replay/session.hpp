@@ -20,6 +20,9 @@
 #include "account.hpp"
 #include "commands.hpp"
 #include "device.hpp"
+#include "device_text.hpp"
+#include "graphs.hpp"
+#include "host_functions.hpp"
 #include "image_cache.hpp"
 #include "link.hpp"
 #include "object_table.hpp"
@@ -37,12 +40,23 @@ struct Module {
 
 struct Kernel {
   CUfunction function = nullptr;
+  CUkernel kernel = nullptr;  // of a library's; nullptr for a module's
   std::uint64_t module = 0;
 };
 
 struct Mapping {
   std::uint64_t bytes;
   std::vector<CUmemGenericAllocationHandle> pieces;
+  std::uint64_t physical =
+      0;  // handle of the client's own allocation that is mapped here; then there are no pieces
+};
+
+// Physical memory of the virtual memory API.
+struct Physical {
+  CUmemGenericAllocationHandle memory = 0;
+  std::uint64_t bytes = 0;
+  std::uint32_t mappings = 0;
+  bool held = true;  // by the client; what it released lives on in its mappings
 };
 
 // How a session ended, for the worker's control side.
@@ -53,7 +67,8 @@ struct Ending {
 
 class Session {
  public:
-  Session(Device& device, SliceAccount& account, std::string cache_folder);
+  // `text`: what takes the output of this process's kernels; nullptr if nothing does.
+  Session(Device& device, SliceAccount& account, std::string cache_folder, DeviceText* text = nullptr);
   ~Session();
 
   // Replays until the session ends.
@@ -72,6 +87,21 @@ class Session {
   PendingWork& pending() { return pending_; }
   ImageCache& images() { return images_; }
   SliceAccount& account() { return account_; }
+  HostFunctions& host_functions() { return host_functions_; }
+  void forward_text() const;  // what kernels printed, to the client
+
+  // Whether the driver has what graphs need.
+  bool has_graphs() const;
+  // Whether work in this stream would be captured, or break a capture. Quick when nothing is captured.
+  bool is_capturing(CUstream stream) const;
+  void capture_began(CUstream stream, std::uint64_t into);
+  // The number that the capture's graph has already, or 0.
+  std::uint64_t capture_ended(CUstream stream, CUresult result);
+  // The number of the graph that a stream's capture goes into; 0 if there are too many graphs.
+  std::uint64_t capture_graph(CUstream stream, CUgraph graph);
+  // The client's handle of a kernel or event of the driver's; 0 if it has none (any more).
+  std::pair<std::uint64_t, CUfunction> kernel_of(CUfunction function, CUkernel kernel);
+  std::uint64_t event_handle(CUevent event);
   protocol::SharedMemory shared() const { return device_.shared(); }
 
   // The driver's object behind a client's handle. If there is none: a reply or note of
@@ -82,6 +112,7 @@ class Session {
   bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Module** out);
   bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Kernel** out);
   bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Link** out);
+  bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Physical** out);
 
   // Whether the client may give this handle to a new object; ends the session if not. If it has as many
   // objects of the kind as it may have: a reply or note of CUDA_ERROR_OUT_OF_MEMORY, and false.
@@ -89,6 +120,8 @@ class Session {
   void created(std::uint64_t handle, CUstream stream, CUresult result);
   void created(std::uint64_t handle, CUevent event, CUresult result);
 
+  // An error of a command of either kind.
+  void refuse(const wire::CommandHeader& header, CUresult result);
   // The end of an asynchronous command: an error is kept for the next reply, or sticks to the context.
   void note(const wire::CommandHeader& header, CUresult result);
   // The end of a synchronous one. The payload is fixed bytes, then `more`.
@@ -119,10 +152,18 @@ class Session {
   CUresult decommit_host(std::uint64_t offset);
   bool may_commit(std::uint64_t address, std::uint64_t bytes) const;  // nothing there yet
   bool may_commit_host(std::uint64_t offset, std::uint64_t bytes) const;
-  bool is_mapping(std::uint64_t address, std::uint64_t bytes) const;  // exactly one earlier commit
+  bool is_commit(std::uint64_t address, std::uint64_t bytes) const;  // exactly one earlier commit
+  bool is_mapped(std::uint64_t address, std::uint64_t bytes) const;  // exactly one mapping of an allocation
   bool is_host_range(std::uint64_t offset, std::uint64_t bytes) const;
+  bool is_whole_mappings(std::uint64_t address,
+                         std::uint64_t bytes) const;                 // one or more such, without a gap
   bool committed(std::uint64_t address, std::uint64_t bytes) const;  // memory everywhere in it
   bool committed_host(std::uint64_t offset, std::uint64_t bytes) const;
+  CUresult map_physical(Physical& physical, std::uint64_t handle, std::uint64_t address, std::uint64_t bytes,
+                        std::uint64_t offset);
+  CUresult unmap_physical(std::uint64_t address);
+  void drop_physical(std::uint64_t handle);  // gives the bytes back when nothing holds them any more
+  void publish_use();
 
   // Those whose work a wait for the whole context waits for: the client's, and those it destroyed with work
   // in them.
@@ -139,17 +180,18 @@ class Session {
   ObjectTable<Module> modules{protocol::HandleKind::module, 1u << 14};
   ObjectTable<Kernel> kernels{protocol::HandleKind::kernel, 1u << 20};
   ObjectTable<std::unique_ptr<Link>> links{protocol::HandleKind::link, 1u << 8};
+  GraphTables graphs;
+  ObjectTable<Physical> allocations{protocol::HandleKind::allocation, 1u << 16};
 
  private:
   template <typename Object>
   Object* look_up(const wire::CommandHeader& header, std::uint64_t handle, ObjectTable<Object>& table,
                   protocol::HandleKind kind);
+  CUresult make_text_stream();
   void replay_all();
   bool take_reply_slot(const Command& command);
-  void refuse(const wire::CommandHeader& header, CUresult result);
   void idle_wait();
   void release_ended_streams();
-  void publish_use();
   void finish(const Ending& ending);
   void complete(const wire::CommandHeader& header, std::int32_t result, std::uint32_t payload_bytes);
 
@@ -158,6 +200,13 @@ class Session {
   ImageCache images_;
   RingReader ring_;
   PendingWork pending_;
+  HostFunctions host_functions_;
+  DeviceText* const text_;
+  std::uint32_t captures_ = 0;                        // streams that began to capture and did not end it
+  std::map<CUstream, std::uint64_t> capture_graphs_;  // those streams -> number of the graph, or 0
+  std::uint32_t captured_commands_ = 0;               // since the last capture began
+  static constexpr std::uint32_t kMostCaptured = 1u << 20;
+  CUstream text_stream_ = nullptr;                      // nothing ever runs in it; see forward_text()
   std::map<std::uint64_t, Mapping> mappings_;           // arena address -> memory behind it
   std::map<std::uint64_t, std::uint64_t> host_ranges_;  // host arena offset -> bytes, registered
   std::uint64_t host_bytes_ = 0;

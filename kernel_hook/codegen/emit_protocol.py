@@ -5,7 +5,7 @@ Both the hook and the worker include it, so a layout that differs cannot be buil
 
 from __future__ import annotations
 
-from kernel_hook.codegen.table import WIRE_TYPES, Command, Field, Table
+from kernel_hook.codegen.table import HANDLE_KINDS, WIRE_TYPES, Command, Field, Table
 
 _C_TYPES = {
     "u8": "std::uint8_t",
@@ -50,11 +50,7 @@ def _command(command: Command) -> list[str]:
 
 def emit(table: Table) -> str:
     """The text of commands.hpp."""
-    kinds = ["scalar"] + [
-        f"{kind}{suffix}"
-        for kind in ("stream", "event", "module", "kernel", "link")
-        for suffix in ("", "_new", "_drop")
-    ]
+    kinds = ["scalar"] + [f"{kind}{suffix}" for kind in HANDLE_KINDS for suffix in ("", "_new", "_drop")]
     out = [
         "// Generated from kernel_hook/api/driver.api. Do not edit.",
         "#pragma once",

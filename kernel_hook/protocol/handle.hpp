@@ -1,7 +1,7 @@
-// Handles are chosen by the client and are the same number on both sides: what a program holds as a CUstream
-// is what travels. A handle names its kind, its place in the worker's table and a generation, so that a stale
-// one is known as stale. The low four bits are zero, as programs expect of pointers, and none is below 2^44,
-// so that 0, 1 and 2 (the legacy and per-thread default streams) stay free.
+// Handles are chosen by the client (but for graphs) and are the same number on both sides: what a program
+// holds as a CUstream is what travels. A handle names its kind, its place in the worker's table and a
+// generation, so that a stale one is known as stale. The low four bits are zero, as programs expect of
+// pointers, and none is below 2^44, so that 0, 1 and 2 (the legacy and per-thread default streams) stay free.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,16 @@ enum class HandleKind : std::uint8_t {
   module = 3,
   kernel = 4,
   link = 5,
-  context = 6
+  context = 6,
+  allocation = 7,  // physical memory of the virtual memory API
+  pool = 8,        // a memory pool; the client's alone
+  // Of graphs it is the worker that numbers: a capture makes nodes that no call of the client names.
+  graph = 9,
+  graph_node = 10,
+  graph_exec = 13,
+  user_object = 14  // the client's alone
 };
-inline constexpr unsigned kHandleKinds = 7;
+inline constexpr unsigned kHandleKinds = 15;
 
 inline constexpr std::uint32_t kMaxHandleIndex = 1u << 22;  // objects of one kind alive at once
 

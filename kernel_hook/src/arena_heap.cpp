@@ -122,10 +122,22 @@ CUresult ArenaHeap::release(std::uint64_t address) {
   const CUresult drained = drain();
   if (drained != CUDA_SUCCESS && enter() != CUDA_SUCCESS) return drained;
   std::lock_guard lock(mutex_);
-  if (bytes >= kPage) {
-    const CUresult result = decommit(address, bytes);
-    return result != CUDA_SUCCESS ? result : drained;
-  }
+  const CUresult result = give_up(address, bytes);
+  return result != CUDA_SUCCESS ? result : drained;
+}
+
+CUresult ArenaHeap::release_idle(std::uint64_t address) {
+  std::lock_guard lock(mutex_);
+  const auto found = blocks_.find(address);
+  if (found == blocks_.end()) return CUDA_ERROR_INVALID_VALUE;
+  const std::uint64_t bytes = found->second.bytes;
+  blocks_.erase(found);
+  return give_up(address, bytes);
+}
+
+// Precondition: mutex_ is held.
+CUresult ArenaHeap::give_up(std::uint64_t address, std::uint64_t bytes) {
+  if (bytes >= kPage) return decommit(address, bytes);
   give_back(free_small_, address, bytes);
   // Pages that are now wholly free go back to the slice. A block may lie across two pages that were
   // neighbours.
@@ -137,7 +149,27 @@ CUresult ArenaHeap::release(std::uint64_t address) {
     cut(free_small_, range, page, kPage);
     if (CUresult r = decommit(page, kPage); r != CUDA_SUCCESS) return r;
   }
-  return drained;
+  return CUDA_SUCCESS;
+}
+
+CUresult ArenaHeap::reserve(std::uint64_t bytes, std::uint64_t alignment, std::uint64_t* address) {
+  if (alignment < kPage) alignment = kPage;
+  if (bytes > bytes_ || alignment > bytes_) return CUDA_ERROR_OUT_OF_MEMORY;
+  std::lock_guard lock(mutex_);
+  for (auto range = free_pages_.begin(); range != free_pages_.end(); ++range) {
+    const std::uint64_t start = round_up(range->first, alignment);
+    const std::uint64_t skipped = start - range->first;
+    if (skipped > range->second || range->second - skipped < bytes) continue;
+    cut(free_pages_, range, start, bytes);
+    *address = start;
+    return CUDA_SUCCESS;
+  }
+  return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+void ArenaHeap::unreserve(std::uint64_t address, std::uint64_t bytes) {
+  std::lock_guard lock(mutex_);
+  give_back(free_pages_, address, bytes);
 }
 
 bool ArenaHeap::find(std::uint64_t address, MemoryBlock* block) const {

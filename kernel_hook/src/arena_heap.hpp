@@ -29,8 +29,15 @@ class ArenaHeap {
             Ask ask_decommit);
 
   CUresult allocate(std::uint64_t bytes, unsigned flags, std::uint64_t* address);
-  // CUDA_ERROR_INVALID_VALUE if no block starts there.
+  // Waits for the work of the context first. CUDA_ERROR_INVALID_VALUE if no block starts there.
   CUresult release(std::uint64_t address);
+  // The same without the wait. Precondition: nothing under way touches the block.
+  CUresult release_idle(std::uint64_t address);
+
+  // Addresses without memory behind them, in whole pages, for the virtual memory API; `alignment` a power of
+  // two. CUDA_ERROR_OUT_OF_MEMORY if there is no such range. Given back by unreserve().
+  CUresult reserve(std::uint64_t bytes, std::uint64_t alignment, std::uint64_t* address);
+  void unreserve(std::uint64_t address, std::uint64_t bytes);
 
   bool contains(std::uint64_t address) const { return address - start_ < bytes_; }
   // The live block that holds `address`; false if there is none.
@@ -45,6 +52,7 @@ class ArenaHeap {
     unsigned flags;
   };
 
+  CUresult give_up(std::uint64_t address, std::uint64_t bytes);
   CUresult commit(std::uint64_t bytes, std::uint64_t* address);
   CUresult decommit(std::uint64_t address, std::uint64_t bytes);
 

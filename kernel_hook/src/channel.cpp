@@ -4,6 +4,7 @@
 
 #include <mutex>
 
+#include "device_text.hpp"
 #include "protocol/futex.hpp"
 
 namespace tfusion::hook {
@@ -182,6 +183,7 @@ CUresult Reply::wait() {
   }
   raw_ = slot.result;
   payload_bytes_ = slot.payload_bytes <= kReplyPayloadBytes ? slot.payload_bytes : 0;
+  print_new_device_text();
   if (raw_ == CUDA_ERROR_DEVICE_UNAVAILABLE) return lost();
   return raw_ < 0 ? CUDA_ERROR_UNKNOWN : static_cast<CUresult>(raw_);
 }

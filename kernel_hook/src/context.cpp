@@ -9,7 +9,11 @@
 #include "api.hpp"
 #include "arena_heap.hpp"
 #include "call.hpp"
+#include "capture.hpp"
+#include "managed.hpp"
 #include "objects.hpp"
+#include "pool.hpp"
+#include "virtual_memory.hpp"
 
 namespace tfusion::hook {
 
@@ -52,6 +56,14 @@ bool is_primary(CUcontext context) {
   return number(context) == kPrimary;
 }
 
+CUresult synchronise() {
+  const std::uint64_t mark = published();
+  wire::ContextSynchronize command{};
+  const CUresult result = call(command);
+  if (result == CUDA_SUCCESS) pools_after_all(mark);
+  return result;
+}
+
 CUcontext current() {
   return stack.depth > 0 ? stack.entries[stack.depth - 1] : nullptr;
 }
@@ -69,6 +81,10 @@ CUresult destroy_primary() {
   wire::ContextReset command{};
   const CUresult result = call(command);
   forget_objects();
+  forget_pools();
+  forget_captures();
+  forget_managed();
+  forget_virtual_memory();
   device_heap().forget();
   host_heap().forget();
   {
@@ -97,6 +113,7 @@ CUresult drain() {
   const CUresult result = call(command);
   // The synchronising command itself moved the mark; what other threads sent meanwhile moved it further.
   if (result == CUDA_SUCCESS && published() == mark + sizeof command) drained_to.store(mark + sizeof command);
+  if (result == CUDA_SUCCESS) pools_after_all(mark);
   return result;
 }
 
@@ -294,15 +311,13 @@ CUresult cuCtxGetStreamPriorityRange(int* leastPriority, int* greatestPriority) 
 
 CUresult cuCtxSynchronize() {
   if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
-  wire::ContextSynchronize command{};
-  return call(command);
+  return synchronise();
 }
 
 CUresult cuCtxSynchronize_v2(CUcontext ctx) {
   if (ctx != nullptr && !is_primary(ctx)) return CUDA_ERROR_INVALID_CONTEXT;
   if (ctx == nullptr && current() == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
-  wire::ContextSynchronize command{};
-  return call(command);
+  return synchronise();
 }
 
 }  // namespace api

@@ -13,6 +13,7 @@
 #include "api.hpp"
 #include "arena_heap.hpp"
 #include "call.hpp"
+#include "capture.hpp"
 #include "context.hpp"
 #include "globals.hpp"
 #include "objects.hpp"
@@ -166,6 +167,8 @@ CUresult copy(Direction direction, std::uint64_t destination, std::uint64_t sour
     const bool host_sees_it = host_heap().contains(destination) || host_heap().contains(source);
     return result == CUDA_SUCCESS && synchronous && host_sees_it ? wait_for(on) : result;
   }
+  // A graph would have to read or write this memory when it runs, in a process that does not have it.
+  if (is_capturing(on)) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
   if (to_worker) {
     const CUresult result = up(destination, reinterpret_cast<const void*>(source), bytes, on);
     return result == CUDA_SUCCESS && synchronous && host_heap().contains(destination) ? wait_for(on) : result;

@@ -1,5 +1,6 @@
 // Launches: the parameters are gathered into one block and written, with the launch, straight into the ring.
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "api.hpp"
@@ -44,30 +45,8 @@ CUresult check(const Shape& s, const KernelDescription& kernel) {
   return CUDA_SUCCESS;
 }
 
-// The block that `extra` describes: {CU_LAUNCH_PARAM_BUFFER_POINTER, p, CU_LAUNCH_PARAM_BUFFER_SIZE, &n,
-// END}.
-CUresult packed_parameters(void** extra, const void** data, std::size_t* bytes) {
-  *data = nullptr;
-  *bytes = 0;
-  const std::size_t* size = nullptr;
-  for (int i = 0; i < 16; i += 2) {
-    const auto key = reinterpret_cast<std::uintptr_t>(extra[i]);
-    if (key == reinterpret_cast<std::uintptr_t>(CU_LAUNCH_PARAM_END)) break;
-    if (key == reinterpret_cast<std::uintptr_t>(CU_LAUNCH_PARAM_BUFFER_POINTER)) {
-      *data = extra[i + 1];
-    } else if (key == reinterpret_cast<std::uintptr_t>(CU_LAUNCH_PARAM_BUFFER_SIZE)) {
-      size = static_cast<const std::size_t*>(extra[i + 1]);
-    } else {
-      return CUDA_ERROR_INVALID_VALUE;
-    }
-  }
-  if (size == nullptr || (*data == nullptr && *size > 0)) return CUDA_ERROR_INVALID_VALUE;
-  *bytes = *size;
-  return CUDA_SUCCESS;
-}
-
-CUresult launch(CUfunction function, const Shape& shape, CUstream stream, void** parameters, void** extra,
-                const LaunchAttributes& attributes, bool cooperative) {
+CUresult send(CUfunction function, const Shape& shape, CUstream stream, void** parameters, void** extra,
+              const LaunchAttributes& attributes, bool cooperative) {
   if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
   const KernelDescription* kernel = nullptr;
   if (CUresult r = describe_kernel(number(function), &kernel); r != CUDA_SUCCESS) return r;
@@ -116,7 +95,45 @@ CUresult launch(CUfunction function, const Shape& shape, CUstream stream, void**
   return CUDA_SUCCESS;
 }
 
+// CUDA_LAUNCH_BLOCKING=1: a launch returns when the kernel is over, and with its error.
+bool launches_block() {
+  static const bool set = [] {
+    const char* value = std::getenv("CUDA_LAUNCH_BLOCKING");
+    return value != nullptr && std::strcmp(value, "1") == 0;
+  }();
+  return set;
+}
+
+CUresult launch(CUfunction function, const Shape& shape, CUstream stream, void** parameters, void** extra,
+                const LaunchAttributes& attributes, bool cooperative) {
+  const CUresult result = send(function, shape, stream, parameters, extra, attributes, cooperative);
+  if (result != CUDA_SUCCESS || !launches_block()) return result;
+  CUstreamCaptureStatus capturing = CU_STREAM_CAPTURE_STATUS_NONE;
+  api::cuStreamIsCapturing(stream, &capturing);
+  return capturing == CU_STREAM_CAPTURE_STATUS_NONE ? api::cuStreamSynchronize(stream) : result;
+}
+
 }  // namespace
+
+CUresult packed_parameters(void** extra, const void** data, std::size_t* bytes) {
+  *data = nullptr;
+  *bytes = 0;
+  const std::size_t* size = nullptr;
+  for (int i = 0; i < 16; i += 2) {
+    const auto key = reinterpret_cast<std::uintptr_t>(extra[i]);
+    if (key == reinterpret_cast<std::uintptr_t>(CU_LAUNCH_PARAM_END)) break;
+    if (key == reinterpret_cast<std::uintptr_t>(CU_LAUNCH_PARAM_BUFFER_POINTER)) {
+      *data = extra[i + 1];
+    } else if (key == reinterpret_cast<std::uintptr_t>(CU_LAUNCH_PARAM_BUFFER_SIZE)) {
+      size = static_cast<const std::size_t*>(extra[i + 1]);
+    } else {
+      return CUDA_ERROR_INVALID_VALUE;
+    }
+  }
+  if (size == nullptr || (*data == nullptr && *size > 0)) return CUDA_ERROR_INVALID_VALUE;
+  *bytes = *size;
+  return CUDA_SUCCESS;
+}
 
 CUresult LaunchAttributes::read(const CUlaunchAttribute* from, unsigned number_of_them) {
   count = 0;

@@ -6,7 +6,10 @@
 #include "call.hpp"
 #include "context.hpp"
 #include "globals.hpp"
+#include "managed.hpp"
 #include "objects.hpp"
+#include "pool.hpp"
+#include "virtual_memory.hpp"
 
 namespace tfusion::hook::api {
 
@@ -14,16 +17,18 @@ namespace {
 
 // What a pointer points into.
 struct Place {
-  enum Kind { host, device, pinned } kind = host;
+  enum Kind { host, device, pinned, managed } kind = host;
   MemoryBlock block{};
 };
 
 Place place_of(std::uint64_t address) {
   Place place;
   if (device_heap().contains(address)) {
-    if (device_heap().find(address, &place.block)) place.kind = Place::device;
+    if (device_heap().find(address, &place.block) || find_mapped(address, &place.block))
+      place.kind = Place::device;
   } else if (host_heap().contains(address)) {
-    if (host_heap().find(address, &place.block)) place.kind = Place::pinned;
+    if (host_heap().find(address, &place.block))
+      place.kind = (place.block.flags & kManaged) != 0 ? Place::managed : Place::pinned;
   } else if (find_global(address, &place.block)) {
     place.kind = Place::device;
   }
@@ -37,12 +42,13 @@ CUresult give(void* data, T value) {
 }
 
 CUresult pointer_attribute(void* data, CUpointer_attribute which, std::uint64_t address, const Place& place) {
+  const bool managed = place.kind == Place::managed;
   const bool device = place.kind == Place::device;
   switch (which) {
     case CU_POINTER_ATTRIBUTE_CONTEXT:
       return give(data, primary_context());
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
-      return give(data, device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST);
+      return give(data, device || managed ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST);
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
       return give(data, CUdeviceptr{address});
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
@@ -54,7 +60,7 @@ CUresult pointer_attribute(void* data, CUpointer_attribute which, std::uint64_t 
       // Unique among live blocks; addresses are given out again only after a block was freed.
       return give(data, static_cast<unsigned long long>(place.block.address));
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:
-      return give(data, 0u);
+      return give(data, managed ? 1u : 0u);
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
       return give(data, 0);
     case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
@@ -72,7 +78,7 @@ CUresult pointer_attribute(void* data, CUpointer_attribute which, std::uint64_t 
     case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
       return give(data, CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE);
     case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
-      return give(data, CUmemoryPool{nullptr});
+      return give(data, pool_of_block(place.block.address));
     default:
       return CUDA_ERROR_NOT_SUPPORTED;
   }
@@ -93,7 +99,7 @@ CUresult cuMemAlloc_v2(CUdeviceptr* dptr, size_t bytesize) {
   if (dptr == nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
   std::uint64_t address = 0;
-  const CUresult result = device_heap().allocate(bytesize, 0, &address);
+  const CUresult result = allocate_device(bytesize, &address);
   if (result == CUDA_SUCCESS) *dptr = address;
   return result;
 }
@@ -115,6 +121,8 @@ CUresult cuMemAllocPitch_v2(CUdeviceptr* dptr, size_t* pPitch, size_t WidthInByt
 CUresult cuMemFree_v2(CUdeviceptr dptr) {
   if (dptr == 0) return CUDA_SUCCESS;
   if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
+  if (host_heap().contains(dptr)) return free_managed(dptr);
+  if (CUresult r = leave_pool(dptr); r != CUDA_SUCCESS) return r;
   return device_heap().release(dptr);
 }
 
@@ -131,6 +139,7 @@ CUresult cuMemAllocHost_v2(void** pp, size_t bytesize) {
 
 CUresult cuMemFreeHost(void* p) {
   if (p == nullptr) return CUDA_SUCCESS;
+  if (place_of(number(p)).kind != Place::pinned) return CUDA_ERROR_INVALID_VALUE;
   return host_heap().release(number(p));
 }
 

@@ -63,6 +63,12 @@ std::uint64_t new_handle(HandleKind kind) {
     case HandleKind::none:
     case HandleKind::link:
     case HandleKind::context:
+    case HandleKind::allocation:
+    case HandleKind::pool:
+    case HandleKind::graph:
+    case HandleKind::graph_node:
+    case HandleKind::graph_exec:
+    case HandleKind::user_object:
       break;
   }
   return 0;

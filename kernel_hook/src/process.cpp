@@ -11,6 +11,7 @@
 #include <mutex>
 
 #include "connection.hpp"
+#include "device_text.hpp"
 #include "log.hpp"
 #include "visible_devices.hpp"
 
@@ -140,7 +141,9 @@ CUresult enter_slowly(bool with_errors) {
       session_lost();
       state = ProcessState::lost;  // whichever thread is the one to tell it
     } else {
-      const std::uint32_t sticky = status.sticky_error.load(std::memory_order_relaxed);
+      if (in_host_function) return CUDA_ERROR_NOT_PERMITTED;
+      const std::uint32_t sticky = status.sticky_error.load(std::memory_order_acquire);
+      if (sticky != 0) print_new_device_text();  // a failed assertion says where
       return with_errors ? static_cast<CUresult>(sticky) : CUDA_SUCCESS;
     }
   }

@@ -1,6 +1,6 @@
 // The state of this process towards the driver: not initialised, ready, forked, ending, or its session lost.
 //
-// enter() is the first thing that every exported function does; when all is well it costs three loads.
+// enter() is the first thing that every exported function does; when all is well it costs four loads.
 // Nothing here has a destructor: CUDA libraries call into the driver from their own static destructors.
 #pragma once
 
@@ -35,13 +35,16 @@ bool connection_ended();
 // Why the session is over, as a sentence; nullptr while it is not.
 const char* loss_sentence();
 
+// Whether this thread is running a host function, which may not call CUDA.
+extern constinit thread_local bool in_host_function __attribute__((tls_model("initial-exec")));
+
 CUresult enter_slowly(bool with_errors);
 
 inline CUresult enter() {
   if (process_state.load(std::memory_order_acquire) == ProcessState::ready) [[likely]] {
     const protocol::WorkerStatus& status = shared.control().status;
     if (status.sticky_error.load(std::memory_order_relaxed) == 0 &&
-        status.state.load(std::memory_order_relaxed) == 0) [[likely]] {
+        status.state.load(std::memory_order_relaxed) == 0 && !in_host_function) [[likely]] {
       return CUDA_SUCCESS;
     }
   }

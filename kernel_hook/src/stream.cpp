@@ -7,6 +7,7 @@
 #include "call.hpp"
 #include "context.hpp"
 #include "objects.hpp"
+#include "pool.hpp"
 
 namespace tfusion::hook {
 
@@ -129,7 +130,10 @@ CUresult cuStreamDestroy_v2(CUstream hStream) {
 CUresult cuStreamSynchronize(CUstream hStream) {
   wire::StreamSynchronize command{};
   if (CUresult r = stream_on_wire(hStream, &command.stream); r != CUDA_SUCCESS) return r;
-  return call(command);
+  const std::uint64_t mark = published();
+  const CUresult result = call(command);
+  if (result == CUDA_SUCCESS) pools_after_stream(command.stream, mark);
+  return result;
 }
 
 CUresult cuStreamGetPriority(CUstream hStream, int* priority) {
@@ -175,38 +179,6 @@ CUresult cuStreamGetDevice(CUstream hStream, CUdevice* device) {
   const CUresult r = describe(hStream, &s);
   if (r == CUDA_SUCCESS) *device = 0;
   return r;
-}
-
-// Capture itself is refused (cuStreamBeginCapture), so no stream ever captures.
-CUresult cuStreamIsCapturing(CUstream hStream, CUstreamCaptureStatus* captureStatus) {
-  StreamObject s;
-  if (captureStatus == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  const CUresult r = describe(hStream, &s);
-  if (r == CUDA_SUCCESS) *captureStatus = CU_STREAM_CAPTURE_STATUS_NONE;
-  return r;
-}
-
-CUresult cuStreamGetCaptureInfo(CUstream hStream, CUstreamCaptureStatus* captureStatus_out, cuuint64_t*) {
-  return api::cuStreamIsCapturing(hStream, captureStatus_out);
-}
-
-CUresult cuStreamGetCaptureInfo_v2(CUstream hStream, CUstreamCaptureStatus* captureStatus_out, cuuint64_t*,
-                                   CUgraph*, const CUgraphNode**, size_t*) {
-  return api::cuStreamIsCapturing(hStream, captureStatus_out);
-}
-
-CUresult cuStreamGetCaptureInfo_v3(CUstream hStream, CUstreamCaptureStatus* captureStatus_out, cuuint64_t*,
-                                   CUgraph*, const CUgraphNode**, const CUgraphEdgeData**, size_t*) {
-  return api::cuStreamIsCapturing(hStream, captureStatus_out);
-}
-
-CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode* mode) {
-  static thread_local CUstreamCaptureMode mine = CU_STREAM_CAPTURE_MODE_GLOBAL;
-  if (mode == nullptr || *mode > CU_STREAM_CAPTURE_MODE_RELAXED) return CUDA_ERROR_INVALID_VALUE;
-  const CUstreamCaptureMode before = mine;
-  mine = *mode;
-  *mode = before;
-  return CUDA_SUCCESS;
 }
 
 CUresult cuEventDestroy_v2(CUevent hEvent) {

@@ -45,7 +45,7 @@ const std::vector<KnownImage>& images() {
 namespace {
 
 constexpr HandleKind kKinds[] = {HandleKind::stream, HandleKind::event, HandleKind::module,
-                                 HandleKind::kernel, HandleKind::link};
+                                 HandleKind::kernel, HandleKind::link,  HandleKind::allocation};
 
 bool is(const FieldInfo& field, std::string_view name) {
   return field.name == name;

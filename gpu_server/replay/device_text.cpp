@@ -1,0 +1,111 @@
+#include "device_text.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#include "replay_commands.hpp"
+#include "session.hpp"
+
+namespace tfusion::replay {
+
+using protocol::kTextBytes;
+
+namespace {
+
+// Text that a client does not take is kept up to here; what is older is lost.
+constexpr std::uint64_t kMostKept = 64u << 20;
+constexpr std::uint64_t kPieceBytes = 16 * 1024;
+
+struct Record {
+  std::uint32_t descriptor;
+  std::uint32_t bytes;
+};
+
+// Pages of the file before `end` go back to the host.
+void forget_before(int file, std::uint64_t end) {
+  const std::uint64_t whole = end / 4096 * 4096;
+  if (whole > 0) fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(whole));
+}
+
+}  // namespace
+
+DeviceText::DeviceText(protocol::SharedMemory shared) : shared_(shared) {
+  for (Source& source : sources_) {
+    std::fflush(nullptr);
+    source.file = memfd_create("tfusion-device-text", MFD_CLOEXEC);
+    // Appending, so that writes of several threads never overwrite each other.
+    if (source.file < 0 || fcntl(source.file, F_SETFL, O_APPEND) != 0 ||
+        dup2(source.file, static_cast<int>(source.descriptor)) < 0) {
+      throw std::runtime_error(std::string("The output of kernels cannot be redirected: ") +
+                               std::strerror(errno));
+    }
+  }
+}
+
+DeviceText::~DeviceText() {
+  for (const Source& source : sources_) {
+    if (source.file >= 0) close(source.file);
+  }
+}
+
+void DeviceText::put(std::uint64_t* written, const void* data, std::uint64_t bytes) {
+  const auto* from = static_cast<const std::byte*>(data);
+  while (bytes > 0) {
+    const std::uint64_t offset = *written % kTextBytes;
+    const std::uint64_t piece = std::min(bytes, kTextBytes - offset);
+    std::memcpy(shared_.text() + offset, from, piece);
+    *written += piece;
+    from += piece;
+    bytes -= piece;
+  }
+}
+
+// False if there is more than fits.
+bool DeviceText::forward(Source& source, std::uint64_t* written, std::uint64_t read) {
+  struct stat status{};
+  if (fstat(source.file, &status) != 0) return true;
+  const auto end = static_cast<std::uint64_t>(status.st_size);
+  if (end == source.taken) return true;
+  if (end - source.taken > kMostKept) source.taken = end - kMostKept;
+  char piece[kPieceBytes];
+  while (source.taken < end) {
+    const std::uint64_t used = *written - read;
+    if (used > kTextBytes || kTextBytes - used < sizeof(Record) + 1) return false;
+    const std::uint64_t most = std::min<std::uint64_t>(kTextBytes - used - sizeof(Record), sizeof piece);
+    const ssize_t n =
+        pread(source.file, piece, std::min(most, end - source.taken), static_cast<off_t>(source.taken));
+    if (n <= 0) return true;
+    const Record record{source.descriptor, static_cast<std::uint32_t>(n)};
+    put(written, &record, sizeof record);
+    put(written, piece, static_cast<std::uint64_t>(n));
+    source.taken += static_cast<std::uint64_t>(n);
+  }
+  forget_before(source.file, source.taken);
+  return true;
+}
+
+void DeviceText::forward() {
+  std::fflush(stdout);
+  protocol::DeviceText& text = shared_.control().text;
+  const std::uint64_t read = text.read.load(std::memory_order_acquire);
+  bool all = true;
+  for (Source& source : sources_) all = forward(source, &written_, read) && all;
+  text.more.store(all ? 0 : 1, std::memory_order_relaxed);
+  text.written.store(written_, std::memory_order_release);
+}
+
+void replay(Session& session, const wire::TextNext& command) {
+  session.forward_text();
+  session.reply(command.header, CUDA_SUCCESS);
+}
+
+}  // namespace tfusion::replay

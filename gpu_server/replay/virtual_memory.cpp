@@ -1,0 +1,123 @@
+// Physical memory that the client maps itself (the virtual memory API): counted on the slice's account for as
+// long as the client or a mapping holds it, and mapped only inside the session's arena.
+#include "replay_commands.hpp"
+#include "session.hpp"
+
+namespace tfusion::replay {
+
+using namespace protocol;
+
+namespace {
+
+bool pages_of_arena(std::uint64_t address, std::uint64_t bytes) {
+  const std::uint64_t offset = address - kDeviceArenaAddress;
+  return bytes > 0 && offset % kArenaPageBytes == 0 && bytes % kArenaPageBytes == 0 &&
+         offset < kDeviceArenaBytes && bytes <= kDeviceArenaBytes - offset;
+}
+
+}  // namespace
+
+void Session::drop_physical(std::uint64_t handle) {
+  Physical* physical = allocations.find(handle);
+  if (physical == nullptr || physical->held || physical->mappings > 0) return;
+  account_.give_back(physical->bytes);
+  allocations.take(handle);
+  publish_use();
+}
+
+CUresult Session::map_physical(Physical& physical, std::uint64_t handle, std::uint64_t address,
+                               std::uint64_t bytes, std::uint64_t offset) {
+  const CUresult result = driver().cuMemMap(address, bytes, offset, physical.memory, 0);
+  if (result != CUDA_SUCCESS) return result;
+  ++physical.mappings;
+  mappings_.emplace(address, Mapping{bytes, {}, handle});
+  return CUDA_SUCCESS;
+}
+
+CUresult Session::unmap_physical(std::uint64_t address) {
+  const auto found = mappings_.find(address);
+  const std::uint64_t handle = found->second.physical;
+  const CUresult result = driver().cuMemUnmap(address, found->second.bytes);
+  if (result != CUDA_SUCCESS) return result;
+  mappings_.erase(found);
+  if (Physical* physical = allocations.find(handle)) --physical->mappings;
+  drop_physical(handle);
+  return CUDA_SUCCESS;
+}
+
+bool Session::is_whole_mappings(std::uint64_t address, std::uint64_t bytes) const {
+  std::uint64_t reached = address;
+  for (auto range = mappings_.find(address); range != mappings_.end() && range->first == reached &&
+                                             range->second.physical != 0 && reached - address < bytes;
+       ++range) {
+    reached += range->second.bytes;
+  }
+  return bytes > 0 && reached - address == bytes;
+}
+
+void replay(Session& session, const wire::PhysicalCreate& command) {
+  if (!session.may_create(command.header, command.allocation, HandleKind::allocation)) return;
+  if (command.bytes == 0 || command.bytes % kArenaPageBytes != 0 || command.bytes > kDeviceArenaBytes)
+    return session.protocol_error("PhysicalCreate asks for what is no number of whole pages");
+  if (!session.account().reserve(command.bytes))
+    return session.reply(command.header, CUDA_ERROR_OUT_OF_MEMORY);
+  CUmemAllocationProp property{};
+  property.type = CU_MEM_ALLOCATION_TYPE_PINNED;
+  property.location = {CU_MEM_LOCATION_TYPE_DEVICE, session.device().ordinal()};
+  Physical physical;
+  physical.bytes = command.bytes;
+  const CUresult result = session.driver().cuMemCreate(&physical.memory, command.bytes, &property, 0);
+  if (result != CUDA_SUCCESS) {
+    session.account().give_back(command.bytes);
+  } else {
+    session.allocations.put(command.allocation, physical);
+  }
+  session.publish_use();
+  session.reply(command.header, result);
+}
+
+void replay(Session& session, const wire::PhysicalRelease& command) {
+  Physical* physical = nullptr;
+  if (!session.resolve(command.header, command.allocation, &physical)) return;
+  if (!physical->held) return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
+  const CUresult result = session.driver().cuMemRelease(physical->memory);
+  physical->held = false;
+  session.drop_physical(command.allocation);
+  session.reply(command.header, result);
+}
+
+void replay(Session& session, const wire::PhysicalMap& command) {
+  Physical* physical = nullptr;
+  if (!session.resolve(command.header, command.allocation, &physical)) return;
+  if (!pages_of_arena(command.address, command.bytes))
+    return session.protocol_error("PhysicalMap names addresses outside the arena, or no whole pages");
+  if (!session.may_commit(command.address, command.bytes))
+    return session.protocol_error("PhysicalMap names addresses that have memory already");
+  if (!physical->held || command.offset % kArenaPageBytes != 0 || command.offset > physical->bytes ||
+      command.bytes > physical->bytes - command.offset) {
+    return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
+  }
+  session.reply(command.header, session.map_physical(*physical, command.allocation, command.address,
+                                                     command.bytes, command.offset));
+}
+
+void replay(Session& session, const wire::PhysicalUnmap& command) {
+  if (!session.is_mapped(command.address, command.bytes))
+    return session.protocol_error("PhysicalUnmap names no range that was mapped");
+  session.reply(command.header, session.unmap_physical(command.address));
+}
+
+void replay(Session& session, const wire::PhysicalSetAccess& command) {
+  if (!session.is_whole_mappings(command.address, command.bytes))
+    return session.protocol_error("PhysicalSetAccess names no range that was mapped");
+  if (command.flags != CU_MEM_ACCESS_FLAGS_PROT_NONE && command.flags != CU_MEM_ACCESS_FLAGS_PROT_READ &&
+      command.flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE) {
+    return session.protocol_error("PhysicalSetAccess asks for an access that does not exist");
+  }
+  CUmemAccessDesc access{};
+  access.location = {CU_MEM_LOCATION_TYPE_DEVICE, session.device().ordinal()};
+  access.flags = static_cast<CUmemAccess_flags>(command.flags);
+  session.reply(command.header, session.driver().cuMemSetAccess(command.address, command.bytes, &access, 1));
+}
+
+}  // namespace tfusion::replay
