@@ -148,6 +148,7 @@ class Session {
   bool take_reply_slot(const Command& command);
   void refuse(const wire::CommandHeader& header, CUresult result);
   void idle_wait();
+  void look_for_work();
   void release_ended_streams();
   void publish_use();
   void finish(const Ending& ending);
@@ -171,6 +172,9 @@ class Session {
   std::optional<Ending> ending_;  // the replay thread's own
   std::uint32_t idle_turns_ = 0;
   std::uint64_t idle_since_ns_ = 0;
+  // Streams that held work at the last look, which was made in the idle time that began then.
+  std::vector<CUstream> unfinished_;
+  std::uint64_t looked_in_ns_ = 0;
 
   std::atomic<bool> stopping_{false};
   std::mutex stop_mutex_;
