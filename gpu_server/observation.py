@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 FACTS = struct.Struct("<256sQiiIIIIII")
-HEAD = struct.Struct("<QII")
+HEAD = struct.Struct("<QII64s")
 ROW = struct.Struct("<IIQQ64s")
 MAX_ROWS = 64
 SIZE_BYTES = FACTS.size + HEAD.size + MAX_ROWS * ROW.size
@@ -37,6 +37,7 @@ class Observation:
     """A slice at one moment. ``gpu`` holds a worker's facts about the GPU, none before a worker has opened it."""
 
     name: str
+    driver_version: str
     limit_bytes: int
     used_bytes: int
     gpu: Mapping[str, Any]
@@ -61,7 +62,8 @@ class Observation:
             ROW.pack(s.pid & 0xFFFFFFFF, s.busy_percent, s.used_bytes, s.sampled_us, _cut(s.name, 63))
             for s in shown
         )
-        return (facts + HEAD.pack(self.used_bytes, len(shown), 0) + rows).ljust(SIZE_BYTES, b"\0")
+        head = HEAD.pack(self.used_bytes, len(shown), 0, _cut(self.driver_version, 63))
+        return (facts + head + rows).ljust(SIZE_BYTES, b"\0")
 
     @staticmethod
     def unpack(data: bytes) -> Observation:
@@ -69,7 +71,7 @@ class Observation:
         if len(data) != SIZE_BYTES:
             raise struct.error(f"an Observation has {SIZE_BYTES} bytes, not {len(data)}")
         name, limit, driver, capability, known, domain, bus, device, ids, subsystem = FACTS.unpack_from(data)
-        used, count, _ = HEAD.unpack_from(data, FACTS.size)
+        used, count, _, version = HEAD.unpack_from(data, FACTS.size)
         rows = list(ROW.iter_unpack(data[FACTS.size + HEAD.size :]))[:count]
         gpu: dict[str, Any] = {
             "driver_version": driver,
@@ -80,7 +82,7 @@ class Observation:
         if known:
             gpu["pci_bus_id"] = f"{domain:04x}:{bus:02x}:{device:02x}.0"
         sessions = [ObservedSession(p, busy, held, at, _text(text)) for p, busy, held, at, text in rows]
-        return Observation(_text(name), limit, used, gpu, sessions)
+        return Observation(_text(name), _text(version), limit, used, gpu, sessions)
 
 
 def _number(value: object, most: int = 0x7FFFFFFF) -> int:

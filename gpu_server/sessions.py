@@ -193,11 +193,13 @@ class SessionManager:
                     session.client_name,
                 )
             )
+        gpu = self._inventory.gpu(owner.gpu_uuid)
         observation = Observation(
-            self._inventory.gpu(owner.gpu_uuid).name,
+            gpu.name,
+            gpu.driver_version,
             owner.vram_bytes,
             account.used_bytes(),
-            self._inventory.facts(owner.gpu_uuid),
+            self._inventory.facts(gpu.uuid),
             rows,
         )
         return Welcome(WelcomeStatus.ACCEPTED, shared_bytes=SIZE_BYTES).pack() + observation.pack()

@@ -119,6 +119,7 @@ Result ask(Observation* out) {
   out->sessions = std::min(out->sessions, protocol::kMaxObservedSessions);
   out->used_bytes = std::min(out->used_bytes, out->facts.total_bytes);
   out->facts.name[sizeof out->facts.name - 1] = '\0';
+  out->driver_version[sizeof out->driver_version - 1] = '\0';
   for (protocol::ObservedSession& row : out->rows) row.name[sizeof row.name - 1] = '\0';
   return kSuccess;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <charconv>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -61,8 +62,14 @@ const char* gpu_name() {
   return setting("TFUSION_GPU_NAME");
 }
 
-const char* driver_version() {
-  return setting("TFUSION_DRIVER_VERSION");
+bool driver_version(VersionText* out) {
+  const char* text = setting("TFUSION_DRIVER_VERSION");
+  // Whoever opened the slice did not know it if no worker had opened the software GPU yet.
+  protocol::Observation observation;
+  if (text == nullptr && observe(&observation) == kSuccess) text = observation.driver_version;
+  if (text == nullptr || *text == '\0') return false;
+  std::snprintf(out->text, sizeof out->text, "%s", text);
+  return true;
 }
 
 namespace {

@@ -20,7 +20,12 @@ protocol::SliceUuid slice_uuid();
 
 // nullptr: not known.
 const char* gpu_name();
-const char* driver_version();
+
+struct VersionText {
+  char text[64];
+};
+// False: not known.
+bool driver_version(VersionText* out);
 
 // Of the GPU; nullptr where neither session nor daemon can say.
 const protocol::SliceFacts* gpu_facts();

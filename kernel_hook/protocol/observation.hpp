@@ -33,9 +33,10 @@ struct Observation {
   std::uint64_t used_bytes;  // by all sessions
   std::uint32_t sessions;    // rows that hold something; oldest session first
   std::uint32_t reserved;
+  char driver_version[64];  // NUL-padded text; empty: not known
   ObservedSession rows[kMaxObservedSessions];
 };
-static_assert(sizeof(Observation) == 5944);
-static_assert(offsetof(Observation, rows) == 312);
+static_assert(sizeof(Observation) == 6008);
+static_assert(offsetof(Observation, rows) == 376);
 
 }  // namespace tfusion::protocol

@@ -28,6 +28,7 @@ StartDaemon = Callable[..., Awaitable[Any]]
 def test_layout_is_the_headers(tmp_path: Path) -> None:
     observation = Observation(
         "Software GPU",
+        "580.159.03",
         4 << 30,
         7,
         {
@@ -50,8 +51,8 @@ int main(int, char** argv) {
   std::FILE* file = std::fopen(argv[1], "rb");
   if (file == nullptr || std::fread(&o, sizeof o, 1, file) != 1 || std::fgetc(file) != EOF) return 1;
   const SliceFacts& f = o.facts;
-  std::printf("%.7s|%s|%lu|%d|%d|%u %x:%x:%x|%x %x|%lu %u\n", kObserverMagic, f.name, f.total_bytes, f.cuda_version,
-              f.compute_capability, f.pci_known, f.pci_domain, f.pci_bus, f.pci_device, f.pci_device_id,
+  std::printf("%.7s|%s|%s|%lu|%d|%d|%u %x:%x:%x|%x %x|%lu %u\n", kObserverMagic, f.name, o.driver_version,
+              f.total_bytes, f.cuda_version, f.compute_capability, f.pci_known, f.pci_domain, f.pci_bus, f.pci_device, f.pci_device_id,
               f.pci_subsystem_id, o.used_bytes, o.sessions);
   for (const ObservedSession& s : o.rows) {
     if (s.pid != 0) std::printf("%u %u %lu %lu %s\n", s.pid, s.busy_percent, s.used_bytes, s.sampled_us, s.name);
@@ -66,7 +67,7 @@ int main(int, char** argv) {
     )
     said = subprocess.run([program, tmp_path / "packed"], check=True, capture_output=True, text=True).stdout
     assert said.splitlines() == [
-        f"{OBSERVER_MAGIC[:7].decode()}|Software GPU|4294967296|13020|90|1 1:1b:2|233510de 18be10de|7 2",
+        f"{OBSERVER_MAGIC[:7].decode()}|Software GPU|580.159.03|4294967296|13020|90|1 1:1b:2|233510de 18be10de|7 2",
         "11 50 3 99 one",
         "12 100 4 98 two",
     ]
@@ -78,7 +79,7 @@ int main(int, char** argv) {
 
 def test_what_no_worker_has_told_is_unknown_and_long_names_are_cut() -> None:
     odd = {"pci_bus_id": "nonsense", "driver_version": "1.2", "pci_device_id": 1 << 40, "compute_capability": 9}
-    packed = Observation("é" * 300, 1, 0, odd, []).pack()
+    packed = Observation("é" * 300, "", 1, 0, odd, []).pack()
     assert len(packed) == SIZE_BYTES
     assert Observation.unpack(packed).name == "é" * 127
     assert Observation.unpack(packed).gpu["compute_capability"] == (0, 0)
