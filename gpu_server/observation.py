@@ -46,7 +46,9 @@ class Observation:
     def pack(self) -> bytes:
         """The bytes for the observer."""
         capability = self.gpu.get("compute_capability")
-        major, minor = capability if isinstance(capability, (list, tuple)) and len(capability) == 2 else (0, 0)
+        major, minor = (
+            capability if isinstance(capability, (list, tuple)) and len(capability) == 2 else (0, 0)
+        )
         address = _BUS_ID.match(str(self.gpu.get("pci_bus_id", "")))
         facts = FACTS.pack(
             _cut(self.name, 255),

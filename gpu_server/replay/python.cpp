@@ -35,7 +35,8 @@ NB_MODULE(_replay, m) {
            nb::arg("cache_dir"), nb::call_guard<nb::gil_scoped_release>(),
            "Opens the driver, makes a context and the shared memory. RuntimeError with a sentence if that "
            "fails.")
-      .def("facts", &facts, "Name, PCI address and ids, memory in bytes, driver version, compute capability of the GPU.")
+      .def("facts", &facts,
+           "Name, PCI address and ids, memory in bytes, driver version, compute capability of the GPU.")
       .def(
           "serve",
           [](Worker& worker, int client_fd, std::uint64_t vram_limit_bytes, int account_fd,

@@ -65,8 +65,8 @@ std::uint64_t spin_ns(bool work_pending) {
 constexpr std::uint64_t kIdleNapNs = 500'000'000;
 constexpr std::uint64_t kFirstPollNapNs = 20'000;
 constexpr std::uint64_t kLastPollNapNs = 1'000'000;
-// While only the count of busy time waits for the GPU: gaps between commands shorter than the first cost nothing
-// and count as busy.
+// While only the count of busy time waits for the GPU: gaps between commands shorter than the first cost
+// nothing and count as busy.
 constexpr std::uint64_t kFirstLookNs = 100'000;
 constexpr std::uint64_t kLastLookNapNs = 10'000'000;
 
@@ -181,9 +181,10 @@ void Session::idle_wait() {
   control.consumer_asleep.store(0, std::memory_order_relaxed);
 }
 
-// Whether the GPU still works for this session, when no command has come for a while: by queries, which change
-// nothing in the order of the client's work as an event in the legacy stream would. If all was over by the first
-// look, it was so when the last command was done or the last wait answered, as far as anybody can tell.
+// Whether the GPU still works for this session, when no command has come for a while: by queries, which
+// change nothing in the order of the client's work as an event in the legacy stream would. If all was over by
+// the first look, it was so when the last command was done or the last wait answered, as far as anybody can
+// tell.
 void Session::look_for_work() {
   const bool first = looked_in_ns_ != idle_since_ns_;
   looked_in_ns_ = idle_since_ns_;

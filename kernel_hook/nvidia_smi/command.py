@@ -16,13 +16,14 @@ import pynvml
 
 from kernel_hook.nvidia_smi import fields
 from kernel_hook.nvidia_smi.gpu import Gpu, read_gpus
-from kernel_hook.nvidia_smi.real import find_real
+from kernel_hook.nvidia_smi.real import become, find_real
 from kernel_hook.nvidia_smi.table import table
 
 _BAD_REQUEST, _NO_SUCH_GPU, _NO_SLICE, _LOST = 2, 6, 9, 15
 
 _NO_SLICE_SENTENCE = (
-    "This process has no GPU slice to show. Start nvidia-smi from a vGPU kernel, or with: tfusion run -- nvidia-smi"
+    "This process has no GPU slice to show. Start nvidia-smi from a vGPU kernel, or with: "
+    "tfusion run -- nvidia-smi"
 )
 _LOST_SENTENCE = (
     "The GPU server does not answer for this slice: it was closed or has expired, or the server is not running. "
@@ -59,8 +60,7 @@ def _run(arguments: Sequence[str]) -> int:
         uuid = pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(0))
         real = find_real(uuid)
         if real is not None:
-            sys.stdout.flush()
-            os.execv(real, ["nvidia-smi", *arguments])
+            become(real, arguments)
         return _show(_parser().parse_args(arguments))
     except pynvml.NVMLError as error:
         raise _refusal(error) from None
@@ -91,11 +91,19 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--help-query-compute-apps", action="store_true", help="the fields of --query-compute-apps"
     )
-    parser.add_argument("--format", metavar="csv[,noheader][,nounits]", help="how to write what a query gives")
+    parser.add_argument(
+        "--format", metavar="csv[,noheader][,nounits]", help="how to write what a query gives"
+    )
     parser.add_argument("-i", "--id", metavar="GPU", help="only this one: index, UUID or PCI address")
     often = parser.add_mutually_exclusive_group()
     often.add_argument(
-        "-l", "--loop", type=float, nargs="?", const=5.0, metavar="SECONDS", help="again and again (default 5 s)"
+        "-l",
+        "--loop",
+        type=float,
+        nargs="?",
+        const=5.0,
+        metavar="SECONDS",
+        help="again and again (default 5 s)",
     )
     often.add_argument(
         "-lms", "--loop-ms", type=float, metavar="MILLISECONDS", help="the same in milliseconds"

@@ -9,22 +9,29 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 TRIAL_S = 5.0
+_ON_TRIAL = {"TFUSION_NVIDIA_SMI": "on-trial"}  # another installation's nvidia-smi must not try us in turn
 
 
 def find_real(uuid: str) -> Path | None:
-    """The first nvidia-smi in PATH that is not ours and shows the GPU of this UUID as its only one."""
+    """The first nvidia-smi in PATH that is not ours, if it shows the GPU of this UUID as its only one."""
+    if os.environ.keys() & _ON_TRIAL.keys():
+        return None
     ours = Path(__file__).resolve().parents[1] / "bin" / "nvidia-smi"
     for folder in os.environ.get("PATH", "").split(":"):
         candidate = Path(folder) / "nvidia-smi"
-        if not folder or not os.access(candidate, os.X_OK) or not candidate.is_file():
-            continue
-        if candidate.resolve() == ours or candidate.read_bytes() == ours.read_bytes():
-            continue
-        return candidate if _shows(candidate, uuid) else None
+        if folder and candidate.is_file() and os.access(candidate, os.X_OK) and candidate.resolve() != ours:
+            return candidate if _shows(candidate, uuid) else None
     return None
+
+
+def become(real: Path, arguments: Sequence[str]) -> NoReturn:
+    """Runs it in our place; raises OSError if it cannot be started."""
+    os.execve(real, ["nvidia-smi", *arguments], {**os.environ, **_ON_TRIAL})
 
 
 def _shows(program: Path, uuid: str) -> bool:
@@ -38,7 +45,13 @@ def _output(program: Path, *arguments: str) -> str | None:
     """What it prints; None if it fails or takes too long."""
     try:
         done = subprocess.run(
-            [program, *arguments], capture_output=True, text=True, errors="replace", timeout=TRIAL_S, check=False
+            [program, *arguments],
+            env={**os.environ, **_ON_TRIAL},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TRIAL_S,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -15,7 +15,9 @@ _WIDE = _LEFT + _MIDDLE + _RIGHT + 2
 
 def table(gpus: Sequence[Gpu]) -> str:
     """The whole table, with the moment above it."""
-    return "\n".join([f"{datetime.datetime.now():%a %b %e %H:%M:%S %Y}", *_gpu_part(gpus), "", *_process_part(gpus)])
+    return "\n".join(
+        [f"{datetime.datetime.now():%a %b %e %H:%M:%S %Y}", *_gpu_part(gpus), "", *_process_part(gpus)]
+    )
 
 
 def _gpu_part(gpus: Sequence[Gpu]) -> list[str]:
@@ -72,7 +74,15 @@ def _process_part(gpus: Sequence[Gpu]) -> list[str]:
         f"|{'=' * _WIDE}|",
     ]
     rows = [
-        _process(str(gpu.index), "N/A", "N/A", str(process.pid), "C", process.name, _or("{}MiB", mib(process.used_bytes)))
+        _process(
+            str(gpu.index),
+            "N/A",
+            "N/A",
+            str(process.pid),
+            "C",
+            process.name,
+            _or("{}MiB", mib(process.used_bytes)),
+        )
         for gpu in gpus
         for process in gpu.processes
     ]

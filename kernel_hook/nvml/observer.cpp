@@ -22,7 +22,8 @@ using protocol::Observation;
 
 // How old an answer may be that is given again.
 constexpr std::uint64_t kFreshNs = 50'000'000;
-// A daemon that is alive answers within milliseconds; NVML's callers (monitors, training loops) must not hang.
+// A daemon that is alive answers within milliseconds; NVML's callers (monitors, training loops) must not
+// hang.
 constexpr std::uint64_t kPatienceNs = 2'000'000'000;
 
 struct Remembered {
@@ -31,7 +32,8 @@ struct Remembered {
   pid_t process;        // a forked child asks for itself
 };
 constinit Remembered remembered{};
-// Never waited for: whoever finds it taken asks the daemon, and a child forked while it was taken always does.
+// Never waited for: whoever finds it taken asks the daemon, and a child forked while it was taken always
+// does.
 constinit std::atomic_flag remembered_in_use{};
 
 template <std::size_t N>

@@ -1,8 +1,8 @@
 // Who uses the slice, and how much of it: lists of processes, their memory, how busy they keep the GPU.
 //
-// The slice's own processes only, with the process ids that the caller's namespace gives them. All of them are
-// compute processes; MPS and graphics have none. What nobody measured (memory traffic, video engines) is 0 in
-// structures that have no other word for it.
+// The slice's own processes only, with the process ids that the caller's namespace gives them. All of them
+// are compute processes; MPS and graphics have none. What nobody measured (memory traffic, video engines) is
+// 0 in structures that have no other word for it.
 #include <algorithm>
 #include <cstring>
 
@@ -67,10 +67,10 @@ unsigned busy(const protocol::ObservedSession& session) {
 }  // namespace
 
 TFUSION_NVML Result nvmlDeviceGetComputeRunningProcesses(Device device, unsigned* count, void* rows) {
-  return give_compute_processes<ProcessInfoV1>(
-      device, count, rows, [](const protocol::ObservedSession& session) {
-        return ProcessInfoV1{session.pid, session.used_bytes};
-      });
+  return give_compute_processes<ProcessInfoV1>(device, count, rows,
+                                               [](const protocol::ObservedSession& session) {
+                                                 return ProcessInfoV1{session.pid, session.used_bytes};
+                                               });
 }
 
 TFUSION_NVML Result nvmlDeviceGetComputeRunningProcesses_v2(Device device, unsigned* count, void* rows) {

@@ -81,7 +81,8 @@ bool ask_facts(protocol::SliceFacts* facts) {
   protocol::Observation observation;
   if (observe(&observation) != kSuccess) return false;
   *facts = observation.facts;
-  return facts->compute_capability != 0;  // until a worker has opened the GPU the daemon knows no more than we do
+  return facts->compute_capability !=
+         0;  // until a worker has opened the GPU the daemon knows no more than we do
 }
 
 }  // namespace

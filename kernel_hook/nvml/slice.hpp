@@ -1,8 +1,9 @@
-// What is known of this process's slice: from its environment (kernel_hook.launch_environment); once the process
-// has a session, from the hook's libcuda.so.1, which need not ask anybody; else from the daemon (observer.hpp).
+// What is known of this process's slice: from its environment (kernel_hook.launch_environment); once the
+// process has a session, from the hook's libcuda.so.1, which need not ask anybody; else from the daemon
+// (observer.hpp).
 //
-// Nothing here makes a session: NVML is asked by processes that never use the GPU, and before a fork. Facts that
-// stay the same are kept once they were told.
+// Nothing here makes a session: NVML is asked by processes that never use the GPU, and before a fork. Facts
+// that stay the same are kept once they were told.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
-// What is so for every slice, or follows from the GPU's compute capability: no display, no second board, no MIG
-// devices, the architecture. What belongs to the whole card (temperature, power, clocks, fans, errors) is not a
-// slice's to know and stays refused in nvml.api.
+// What is so for every slice, or follows from the GPU's compute capability: no display, no second board, no
+// MIG devices, the architecture. What belongs to the whole card (temperature, power, clocks, fans, errors) is
+// not a slice's to know and stays refused in nvml.api.
 #include "library.hpp"
 #include "slice.hpp"
 

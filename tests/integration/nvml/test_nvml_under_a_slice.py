@@ -32,7 +32,15 @@ def run(software_daemon: ControlClient) -> Run:
     def run_program(name: str, *arguments: str, **variables: str) -> Any:
         command = [sys.executable, "-m", "gpu_server.cli", "run", "--server", str(software_daemon.socket)]
         done = subprocess.run(
-            [*command, "--vram", f"{VRAM}MiB", "--", sys.executable, str(PROGRAMS / f"{name}.py"), *arguments],
+            [
+                *command,
+                "--vram",
+                f"{VRAM}MiB",
+                "--",
+                sys.executable,
+                str(PROGRAMS / f"{name}.py"),
+                *arguments,
+            ],
             env={**os.environ, **variables},
             capture_output=True,
             text=True,
@@ -131,7 +139,12 @@ def test_pynvml_and_nvitop_know_the_slice_with_and_without_a_session(run: Run) -
             "",
         ),
         (["--query-gpu=memory.free,count", "--format=csv,noheader,nounits"], 0, r"128, 1\n", ""),
-        (["--query-gpu=timestamp,driver_version", "--format=csv,noheader"], 0, r"\d{4}/\d\d/\d\d .*, 13\.0\n", ""),
+        (
+            ["--query-gpu=timestamp,driver_version", "--format=csv,noheader"],
+            0,
+            r"\d{4}/\d\d/\d\d .*, 13\.0\n",
+            "",
+        ),
         (["--query-compute-apps=pid,used_memory", "--format=csv"], 0, r"pid, used_memory \[MiB\]\n", ""),
         (["-i", "0", "-L"], 0, r"GPU 0: .*\n", ""),
         ([], 0, r"(.|\n)*No running processes found(.|\n)*", ""),
@@ -160,7 +173,9 @@ def test_a_loop_goes_on_until_it_is_interrupted(run: Run) -> None:
     assert run("loop") == [["index\n", "0\n", "0\n", "0\n"], 130]
 
 
-def test_a_learners_file_does_not_come_between(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_learners_file_does_not_come_between(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "pynvml.py").write_text("raise SystemExit('the wrong one')")
     monkeypatch.chdir(tmp_path)
     assert run("command_line", "-L")[0] == 0
@@ -168,7 +183,12 @@ def test_a_learners_file_does_not_come_between(run: Run, tmp_path: Path, monkeyp
 
 def nvidia_smi(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [OURS / "nvidia-smi", *arguments], env=environment, capture_output=True, text=True, check=False, timeout=60
+        [OURS / "nvidia-smi", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 
@@ -200,7 +220,10 @@ def test_of_a_slice_that_is_gone_it_says_so(software_daemon: ControlClient) -> N
 
 # Stand-ins for NVIDIA's binary: what they print and how they end.
 REAL = {
-    "content": ('print(f"GPU 0: X (UUID: {uuid})" if sys.argv[1:] == ["-L"] else f"real {sys.argv[1:]}")', True),
+    "content": (
+        'print(f"GPU 0: X (UUID: {uuid})" if sys.argv[1:] == ["-L"] else f"real {sys.argv[1:]}")',
+        True,
+    ),
     "fails": ("sys.exit(9)", False),
     "shows another GPU": ('print("GPU 0: X (UUID: GPU-00000000-0000-0000-0000-000000000000)")', False),
     "shows more": ('print(f"GPU 0: X (UUID: {uuid})\\nGPU 1: Y (UUID: GPU-1)")', False),
@@ -219,6 +242,8 @@ def test_nvidias_own_program_runs_if_it_shows_the_slice_and_ours_else(
         f"uuid = pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(0))\n{body}\n"
     )
     real.chmod(0o755)
-    status, out, _ = run("command_line", "--query-gpu=count", "--format=csv", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    status, out, _ = run(
+        "command_line", "--query-gpu=count", "--format=csv", PATH=f"{tmp_path}:{os.environ['PATH']}"
+    )
     assert status == 0
     assert out == ("real ['--query-gpu=count', '--format=csv']\n" if used else "count\n1\n")

@@ -52,8 +52,8 @@ int main(int, char** argv) {
   if (file == nullptr || std::fread(&o, sizeof o, 1, file) != 1 || std::fgetc(file) != EOF) return 1;
   const SliceFacts& f = o.facts;
   std::printf("%.7s|%s|%s|%lu|%d|%d|%u %x:%x:%x|%x %x|%lu %u\n", kObserverMagic, f.name, o.driver_version,
-              f.total_bytes, f.cuda_version, f.compute_capability, f.pci_known, f.pci_domain, f.pci_bus, f.pci_device, f.pci_device_id,
-              f.pci_subsystem_id, o.used_bytes, o.sessions);
+              f.total_bytes, f.cuda_version, f.compute_capability, f.pci_known, f.pci_domain, f.pci_bus,
+              f.pci_device, f.pci_device_id, f.pci_subsystem_id, o.used_bytes, o.sessions);
   for (const ObservedSession& s : o.rows) {
     if (s.pid != 0) std::printf("%u %u %lu %lu %s\n", s.pid, s.busy_percent, s.used_bytes, s.sampled_us, s.name);
   }
@@ -71,14 +71,19 @@ int main(int, char** argv) {
         "11 50 3 99 one",
         "12 100 4 98 two",
     ]
-    assert SIZE_BYTES == FACTS.size + HEAD.size + MAX_ROWS * ROW.size
+    assert FACTS.size + HEAD.size + MAX_ROWS * ROW.size == SIZE_BYTES
     unpacked = Observation.unpack(observation.pack())
     assert unpacked.sessions == observation.sessions
     assert unpacked.gpu == {**observation.gpu, "pci_bus_id": "0001:1b:02.0"}
 
 
 def test_what_no_worker_has_told_is_unknown_and_long_names_are_cut() -> None:
-    odd = {"pci_bus_id": "nonsense", "driver_version": "1.2", "pci_device_id": 1 << 40, "compute_capability": 9}
+    odd = {
+        "pci_bus_id": "nonsense",
+        "driver_version": "1.2",
+        "pci_device_id": 1 << 40,
+        "compute_capability": 9,
+    }
     packed = Observation("é" * 300, "", 1, 0, odd, []).pack()
     assert len(packed) == SIZE_BYTES
     assert Observation.unpack(packed).name == "é" * 127

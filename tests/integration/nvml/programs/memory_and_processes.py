@@ -4,7 +4,10 @@ import os
 
 from guest import allocate, answer, child, csv, smi, start, until
 
-before = {"apps": csv("pid,process_name,used_memory", "compute-apps"), "used": csv("memory.used,memory.total")}
+before = {
+    "apps": csv("pid,process_name,used_memory", "compute-apps"),
+    "used": csv("memory.used,memory.total"),
+}
 start()
 allocate(64)
 own = {"apps": csv("pid,used_memory", "compute-apps"), "used": csv("memory.used,memory.free")}
