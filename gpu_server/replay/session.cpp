@@ -185,6 +185,8 @@ void Session::idle_wait() {
 // change nothing in the order of the client's work as an event in the legacy stream would. If all was over by
 // the first look, it was so when the last command was done or the last wait answered, as far as anybody can
 // tell.
+//
+// Precondition: no stream is being captured. A query would end the capture.
 void Session::look_for_work() {
   const bool first = looked_in_ns_ != idle_since_ns_;
   looked_in_ns_ = idle_since_ns_;
