@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ Run = Callable[..., Any]
 def run(software_daemon: ControlClient) -> Run:
     """Runs programs/<name>.py under a slice of 128 MiB; gives what it answers."""
 
-    def run_program(name: str, *arguments: str, **variables: str) -> Any:
+    def run_program(name: str, *arguments: str, inside: Sequence[str] = (), **variables: str) -> Any:
         command = [sys.executable, "-m", "gpu_server.cli", "run", "--server", str(software_daemon.socket)]
         done = subprocess.run(
             [
@@ -37,6 +39,7 @@ def run(software_daemon: ControlClient) -> Run:
                 "--vram",
                 f"{VRAM}MiB",
                 "--",
+                *inside,
                 sys.executable,
                 str(PROGRAMS / f"{name}.py"),
                 *arguments,
@@ -88,6 +91,13 @@ def test_a_child_without_a_session_shows_the_memory_and_processes_of_its_slice(
     assert [line.split()[-2] for line in said["table"].splitlines() if f" {other} " in line] == ["32MiB"]
     assert str(holder.pid) not in said["table"]
     assert len({len(line) for line in said["table"].splitlines() if line[:1] in "+|" and line}) == 1
+
+
+def test_in_a_process_namespace_of_its_own_a_process_has_the_id_that_it_knows(run: Run) -> None:
+    namespace = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
+    if not shutil.which("unshare") or subprocess.run([*namespace, "true"], check=False).returncode:
+        pytest.skip("this system lets nobody make process namespaces")
+    assert run("own_pid", inside=namespace) == [1, [["1", "16"]]]
 
 
 def test_utilisation_counts_work_that_nobody_waits_for_and_falls_to_nothing_after_it(run: Run) -> None:
@@ -161,8 +171,6 @@ def test_pynvml_and_nvitop_know_the_slice_with_and_without_a_session(run: Run) -
     ],
 )
 def test_the_command_line(run: Run, arguments: list[str], status: int, out: str, error: str) -> None:
-    import re
-
     said = run("command_line", *arguments)
     assert said[0] == status, said
     assert re.fullmatch(out, said[1]), said[1]
