@@ -1,9 +1,10 @@
-"""A slice's account of device memory: a few shared words in which its workers enforce the slice's limit together.
+"""A slice's account: shared words in which its workers enforce the memory limit together and count their busy time.
 
-Layout, little-endian u64 words: word 0 is the limit in bytes; word 1 + slot is what the worker of that slot holds.
-A worker adds only to its own word and refuses an allocation with which the sum of all would pass the limit. The
-daemon makes the account, gives each worker its file descriptor and slot, zeroes a slot when its worker is gone, and
-reads the words for ListSlices and ListGpus.
+Layout, little-endian u64 words: word 0 is the limit in bytes; then, a word per slot each, the bytes that the slot's
+worker holds, the nanoseconds for which it had work for the GPU, and since when it has some now (CLOCK_MONOTONIC, 0:
+it has none). A worker writes only words of its own slot and refuses an allocation with which the sum of all bytes
+would pass the limit. The daemon makes the account, gives each worker its file descriptor and slot, zeroes a slot when
+its worker is gone, and reads the words for ListSlices, ListGpus and observers.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import mmap
 import os
 
 SLOTS = 64
-SIZE_BYTES = 8 * (1 + SLOTS)
+SIZE_BYTES = 8 * (1 + 3 * SLOTS)
+_USED, _BUSY, _SINCE = 1, 1 + SLOTS, 1 + 2 * SLOTS
 
 
 class Account:
@@ -36,12 +38,18 @@ class Account:
     def used_bytes(self, slot: int | None = None) -> int:
         """What the worker of ``slot`` holds, or all workers together."""
         if slot is not None:
-            return self._words[1 + slot]
-        return sum(self._words[1 : 1 + SLOTS])
+            return self._words[_USED + slot]
+        return sum(self._words[_USED : _USED + SLOTS])
+
+    def busy_ns(self, slot: int, now_ns: int) -> int:
+        """For how long the worker of ``slot`` has had work for the GPU so far; ``now_ns`` is time.monotonic_ns()."""
+        since_ns = self._words[_SINCE + slot]
+        return self._words[_BUSY + slot] + (max(0, now_ns - since_ns) if since_ns else 0)
 
     def clear(self, slot: int) -> None:
-        """Forgets what a worker held. Precondition: that worker's process is gone."""
-        self._words[1 + slot] = 0
+        """Forgets what a worker held and did. Precondition: that worker's process is gone."""
+        for kind in (_USED, _BUSY, _SINCE):
+            self._words[kind + slot] = 0
 
     def close(self) -> None:
         """Gives the memory back; may be called twice."""

@@ -85,6 +85,7 @@ class Daemon:
             self.listener = SessionListener(
                 self.session_socket,
                 self.server.sessions.admit,
+                self.server.sessions.observe,
                 hello_timeout_s=self.config.hello_timeout_s,
                 max_pending=self.config.max_pending_hellos,
             )

@@ -101,6 +101,7 @@ class Inventory:
         self._nvml = nvml
         self._clock = clock
         self._samples: dict[str, int] = {}
+        self._facts: dict[str, Mapping[str, Any]] = {}
         self._sampled_at = float("-inf")
         self._sampling: asyncio.Task[None] | None = None
 
@@ -115,6 +116,7 @@ class Inventory:
     def note_facts(self, gpu_uuid: str, facts: Mapping[str, Any]) -> None:
         """A worker has opened the GPU: take over what the inventory could not find out itself."""
         gpu = self._gpus[gpu_uuid]
+        self._facts[gpu_uuid] = dict(facts)
         version = facts.get("driver_version")
         if isinstance(version, int):  # as cuDriverGetVersion gives it: 13020 is 13.2
             version = f"{version // 1000}.{version % 1000 // 10}"
@@ -125,6 +127,10 @@ class Inventory:
                 name=str(name) if name else gpu.name,
                 driver_version=str(version) if version else gpu.driver_version,
             )
+
+    def facts(self, gpu_uuid: str) -> Mapping[str, Any]:
+        """What workers said of the GPU; empty before the first one has opened it."""
+        return self._facts.get(gpu_uuid, {})
 
     async def utilization_percent(self) -> dict[str, int]:
         """Per GPU how busy it was within the last second or so; UNKNOWN_PERCENT where nobody can tell."""

@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 
 MAGIC = b"TFUSION\0"
+OBSERVER_MAGIC = b"TFUSOBS\0"  # observation.hpp: asks how the slice is doing, and wants no session
 PROTOCOL_VERSION = 2
 
 HELLO = struct.Struct("<8sII64s128s64s")
@@ -52,17 +53,21 @@ class BadHello(ValueError):
 
 @dataclass(frozen=True)
 class Hello:
-    """What a client process says of itself. ``pid`` and ``process_name`` are shown, never trusted."""
+    """What a client process says of itself. ``pid`` and ``process_name`` are shown, never trusted.
+
+    An ``observer`` wants to know how its slice is doing, and no session.
+    """
 
     pid: int
     slice_id: str
     token: str
     process_name: str
+    observer: bool = False
 
     def pack(self) -> bytes:
         """The bytes that the hook sends."""
         return HELLO.pack(
-            MAGIC,
+            OBSERVER_MAGIC if self.observer else MAGIC,
             PROTOCOL_VERSION,
             self.pid,
             self.slice_id.encode(),
@@ -76,7 +81,7 @@ class Hello:
         if len(data) != HELLO.size:
             raise BadHello(f"A Hello has {HELLO.size} bytes; {len(data)} came.")
         magic, version, pid, slice_id, token, name = HELLO.unpack(data)
-        if magic != MAGIC:
+        if magic not in (MAGIC, OBSERVER_MAGIC):
             raise BadHello("The connection did not begin as a tfusion client does.")
         if version != PROTOCOL_VERSION:
             raise BadHello(
@@ -89,6 +94,7 @@ class Hello:
             slice_id=_ascii(slice_id, "slice id"),
             token=_ascii(token, "token"),
             process_name=_shown(name),
+            observer=magic == OBSERVER_MAGIC,
         )
 
 

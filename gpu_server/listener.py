@@ -1,7 +1,7 @@
 """The session socket: accepts client processes, reads one Hello of each, and passes it on.
 
 Connections that say nothing are bounded in number and in time. A client that was handed to a worker is forgotten
-here; one that is refused gets its Welcome and is closed.
+here; one that is refused gets its Welcome and is closed, an observer its answer.
 """
 
 from __future__ import annotations
@@ -24,14 +24,18 @@ ACCEPT_PAUSE_S = 0.1
 ANSWER_TIMEOUT_S = 2.0
 
 Admit = Callable[[Hello, socket.socket], Awaitable[Welcome | None]]
+Observe = Callable[[Hello, socket.socket], bytes]
 
 
 class SessionListener:
     """The listening socket and the connections that have not been answered yet. For one event loop."""
 
-    def __init__(self, path: Path, admit: Admit, *, hello_timeout_s: float, max_pending: int) -> None:
+    def __init__(
+        self, path: Path, admit: Admit, observe: Observe, *, hello_timeout_s: float, max_pending: int
+    ) -> None:
         self._path = path
         self._admit = admit
+        self._observe = observe
         self._hello_timeout_s = hello_timeout_s
         self._max_pending = max_pending
         self._silent: dict[asyncio.Task[None], None] = {}  # have not said Hello; oldest first
@@ -120,16 +124,19 @@ class SessionListener:
         if answer is not None:
             await _send(connection, answer)
 
-    async def _answer(self, data: bytes, connection: socket.socket) -> Welcome | None:
+    async def _answer(self, data: bytes, connection: socket.socket) -> bytes | None:
         if self._stopping:
             return Welcome(
                 WelcomeStatus.STOPPING, "The GPU server is stopping. Restart the kernel when it runs again."
-            )
+            ).pack()
         try:
             hello = Hello.unpack(data)
         except BadHello as error:
-            return Welcome(WelcomeStatus.BAD_HELLO, str(error))
-        return await self._admit(hello, connection)
+            return Welcome(WelcomeStatus.BAD_HELLO, str(error)).pack()
+        if hello.observer:
+            return self._observe(hello, connection)
+        refusal = await self._admit(hello, connection)
+        return refusal.pack() if refusal is not None else None
 
     @staticmethod
     async def _read(connection: socket.socket) -> bytes:
@@ -144,10 +151,9 @@ class SessionListener:
         return data
 
 
-async def _send(connection: socket.socket, welcome: Welcome) -> None:
+async def _send(connection: socket.socket, answer: bytes) -> None:
+    # It fits into the socket's buffer, so that a client which does not read it holds nothing up.
     try:
-        await asyncio.wait_for(
-            asyncio.get_running_loop().sock_sendall(connection, welcome.pack()), ANSWER_TIMEOUT_S
-        )
+        await asyncio.wait_for(asyncio.get_running_loop().sock_sendall(connection, answer), ANSWER_TIMEOUT_S)
     except (asyncio.TimeoutError, OSError):
         pass  # the client did not want to know

@@ -55,7 +55,12 @@ class GpuServer:
         )
         self.pools = {gpu.uuid: self._pool(gpu) for gpu in inventory.gpus()}
         self.sessions = SessionManager(
-            self.registry, self.pools, self.events, stop_grace_s=config.worker_stop_grace_s, clock=self.clock
+            self.registry,
+            self.pools,
+            self.events,
+            inventory,
+            stop_grace_s=config.worker_stop_grace_s,
+            clock=self.clock,
         )
         self._expiry_changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []

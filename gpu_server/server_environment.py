@@ -10,6 +10,8 @@ import site
 from collections.abc import Mapping
 from pathlib import Path
 
+import kernel_hook
+
 PACKAGE_PARENT = Path(__file__).resolve().parent.parent
 
 # What says "I run under a slice" or names the client-side hook; a worker runs under none.
@@ -17,6 +19,7 @@ CLIENT_VARIABLES = frozenset(
     {
         "LD_PRELOAD", "LD_AUDIT", "TFUSION_SOCKET", "TFUSION_SLICE", "TFUSION_TOKEN", "TFUSION_SERVER",
         "TFUSION_HOOK_LIB", "TFUSION_VRAM_BYTES", "TFUSION_GPU_NAME", "TFUSION_DRIVER_VERSION",
+        "TFUSION_PYTHON",
         "TRITON_LIBCUDA_PATH", "NUMBA_CUDA_DRIVER",
         "CUDA_LAUNCH_BLOCKING", "NOTIFY_SOCKET",
     }
@@ -31,6 +34,9 @@ def server_environment(base: Mapping[str, str]) -> dict[str, str]:
     The package stays importable where it runs from a source tree.
     """
     environment = {name: value for name, value in base.items() if name not in CLIENT_VARIABLES}
+    if "PATH" in environment:
+        programs = os.fspath(kernel_hook.PROGRAMS)
+        environment["PATH"] = ":".join(p for p in environment["PATH"].split(":") if p != programs)
     if "LD_LIBRARY_PATH" in environment:
         folders = [os.path.dirname(base[name]) for name in HOOK_VARIABLES if base.get(name)]
         folders.append(str(PACKAGE_PARENT / "kernel_hook" / "lib"))

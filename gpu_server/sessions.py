@@ -3,16 +3,18 @@
 A session is admitted (token, slot, worker), handed to its worker together with the client's connection, and over when
 the worker's process is gone; only then its slot and its account word are free again. end_slice() returns when no
 session of the slice is left, so a slice's memory is not promised to the next one before it is really free.
+
+observe() tells a process of a slice how that slice is doing; nothing is kept of the process that asked.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import secrets
 import socket
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,14 +22,17 @@ from typing import Any
 from gpu_server.account import Account
 from gpu_server.errors import SliceFull, WorkerFailed, WrongToken
 from gpu_server.events import EventKind, EventLog
+from gpu_server.gpus import Inventory
 from gpu_server.handshake import Hello, Welcome, WelcomeStatus
+from gpu_server.observation import SIZE_BYTES, Observation, ObservedSession
+from gpu_server.peer import peer_of
 from gpu_server.slices import Slice, SliceRegistry
+from gpu_server.utilization import Utilization
 from gpu_server.worker_pool import WorkerPool
 from gpu_server.workers import WorkerExit, WorkerProcess
 
 log = logging.getLogger("tfusion.session")
 
-_SO_PEERPIDFD = 77  # Linux 6.5; the socket module has no name for it
 _SLICE_GONE = "This slice was closed or has expired. Restart the kernel to get a new one."
 
 _ENDINGS = {
@@ -42,12 +47,16 @@ _ENDINGS = {
 
 @dataclass(eq=False)
 class Session:
-    """One client process and its worker. ``started_at`` is the manager's clock in seconds."""
+    """One client process and its worker. ``started_at`` is the manager's clock in seconds.
+
+    ``client_pid`` is the process id in our namespace, ``client_own_pid`` the one that the process itself sees.
+    """
 
     session_id: str
     slice_id: str
     slot: int
     client_pid: int
+    client_own_pid: int
     client_name: str
     worker: WorkerProcess
     started_at: float
@@ -79,6 +88,7 @@ class SessionManager:
         registry: SliceRegistry,
         pools: Mapping[str, WorkerPool],
         events: EventLog,
+        inventory: Inventory,
         *,
         stop_grace_s: float,
         clock: Callable[[], float],
@@ -86,6 +96,8 @@ class SessionManager:
         self._registry = registry
         self._pools = pools
         self._events = events
+        self._inventory = inventory
+        self._utilization = Utilization()
         self._stop_grace_s = stop_grace_s
         self._clock = clock
         self._slices: dict[str, _SliceSessions] = {}
@@ -158,6 +170,40 @@ class SessionManager:
                 self._registry.release_slot(owner.slice_id, slot)
             state.check_quiet()
 
+    def observe(self, hello: Hello, connection: socket.socket) -> bytes:
+        """The answer to an observer: a Welcome, and if it accepts, an Observation of the slice it has the token of.
+
+        A refusal is no event: a monitor may go on asking for a slice that is gone.
+        """
+        try:
+            owner = self._registry.authorize(hello.slice_id, hello.token)
+        except WrongToken as error:
+            return Welcome(WelcomeStatus.WRONG_TOKEN, str(error)).pack()
+        account = self._slices[owner.slice_id].account
+        inner = peer_of(connection).in_inner_namespace
+        rows = []
+        for session in self.sessions(owner.slice_id):
+            sample = self._utilization.sample(session.session_id)
+            rows.append(
+                ObservedSession(
+                    session.client_own_pid if inner else session.client_pid,
+                    sample.percent,
+                    account.used_bytes(session.slot),
+                    sample.unix_us,
+                    session.client_name,
+                )
+            )
+        gpu = self._inventory.gpu(owner.gpu_uuid)
+        observation = Observation(
+            gpu.name,
+            gpu.driver_version,
+            owner.vram_bytes,
+            account.used_bytes(),
+            self._inventory.facts(gpu.uuid),
+            rows,
+        )
+        return Welcome(WelcomeStatus.ACCEPTED, shared_bytes=SIZE_BYTES).pack() + observation.pack()
+
     # -- inside
 
     async def _worker_for(self, owner: Slice, state: _SliceSessions) -> WorkerProcess:
@@ -196,12 +242,14 @@ class SessionManager:
         if _hung_up(connection):
             self._pools[owner.gpu_uuid].give_back(worker)
             raise _Refused(WelcomeStatus.BAD_HELLO, "The process hung up before it got its session.")
-        pid, pidfd = _peer(connection)
+        peer = peer_of(connection)
+        pidfd = peer.open_pidfd(connection)
         session = Session(
             session_id=secrets.token_hex(8),
             slice_id=owner.slice_id,
             slot=slot,
-            client_pid=pid or hello.pid,
+            client_pid=peer.pid or hello.pid,
+            client_own_pid=peer.own_pid or hello.pid,
             client_name=hello.process_name,
             worker=worker,
             started_at=self._clock(),
@@ -230,6 +278,7 @@ class SessionManager:
         if pidfd >= 0:
             asyncio.get_running_loop().add_reader(pidfd, self._client_gone, session)
         state.sessions[session.session_id] = session
+        self._utilization.begin(session.session_id, functools.partial(state.account.busy_ns, slot))
         task = asyncio.create_task(self._wait_for_end(session, state))
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
@@ -265,6 +314,7 @@ class SessionManager:
     async def _wait_for_end(self, session: Session, state: _SliceSessions) -> None:
         ending = await asyncio.shield(session.worker.exited)
         self._unwatch(session)
+        self._utilization.end(session.session_id)
         state.account.clear(session.slot)
         self._registry.release_slot(session.slice_id, session.slot)
         del state.sessions[session.session_id]
@@ -306,23 +356,6 @@ def _hung_up(connection: socket.socket) -> bool:
         return False
     except OSError:
         return True
-
-
-def _peer(connection: socket.socket) -> tuple[int, int]:
-    """The client's process id in our namespace and a pidfd of it; 0 and -1 where the kernel cannot say."""
-    pid, _, _ = struct.unpack(
-        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    )
-    try:
-        pidfd = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
-        os.set_inheritable(pidfd, False)
-        return pid, pidfd
-    except OSError:
-        pass
-    try:
-        return pid, os.pidfd_open(pid) if pid > 0 else -1
-    except OSError:
-        return pid, -1
 
 
 def _client(name: str, pid: int) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 HOOK_NAME = "libcuda.so.1"
+PROGRAMS = Path(__file__).resolve().parent / "bin"  # nvidia-smi, and nothing else
 SESSION_VARIABLES = ("TFUSION_SOCKET", "TFUSION_SLICE", "TFUSION_TOKEN")
 NVML_VARIABLES = (
     "TFUSION_VRAM_BYTES",
@@ -47,6 +49,7 @@ def launch_environment(
     gpu_name: str = "",
     driver_version: str = "",
     software: bool = False,
+    python: str = sys.executable,
 ) -> dict[str, str]:
     """The environment in which a program, started with ``base`` otherwise, runs under a slice.
 
@@ -55,6 +58,8 @@ def launch_environment(
     no session yet; what is left out (0, "") it calls not supported.
     ``software`` says that the GPU is the software GPU, which runs PTX only: CuPy then compiles to PTX and leaves its
     precompiled accelerators alone, unless ``base`` says otherwise.
+    ``python`` is a Python that has this package; it runs the `nvidia-smi` that is then first in PATH. Without one
+    ("") PATH stays as it is.
     A program finds the hook in whichever way it looks for the driver: preloaded under the driver's SONAME, first in
     the loader's path (for libnvidia-ml.so.1, which lies beside it), and by the variables of Triton and Numba.
     Pure: neither reads nor changes anything. Raises ValueError if the library's path cannot stand in LD_PRELOAD.
@@ -81,6 +86,11 @@ def launch_environment(
     environment["LD_LIBRARY_PATH"] = ":".join([folder, *(entry for entry in searched if entry != folder)])
     environment["TRITON_LIBCUDA_PATH"] = folder
     environment["NUMBA_CUDA_DRIVER"] = hook
+    if python:
+        environment["TFUSION_PYTHON"] = python
+        ours = os.fspath(PROGRAMS)
+        path = [entry for entry in base.get("PATH", os.defpath).split(":") if entry != ours]
+        environment["PATH"] = ":".join([ours, *path])
     if software:
         environment.setdefault("CUPY_COMPILE_WITH_PTX", "1")
         environment.setdefault("CUPY_ACCELERATORS", "")

@@ -46,4 +46,16 @@ std::uint64_t SliceAccount::mine() const {
   return page_->used_bytes[slot_].load();
 }
 
+void SliceAccount::begin_busy(std::uint64_t now_ns) {
+  busy_since_ns_ = now_ns;
+  page_->busy_since_ns[slot_].store(now_ns, std::memory_order_release);
+}
+
+void SliceAccount::end_busy(std::uint64_t at_ns) {
+  // In this order a reader in between misses the time for a moment, and never counts it twice.
+  page_->busy_since_ns[slot_].store(0);
+  page_->busy_ns[slot_].fetch_add(at_ns > busy_since_ns_ ? at_ns - busy_since_ns_ : 0);
+  busy_since_ns_ = 0;
+}
+
 }  // namespace tfusion::replay

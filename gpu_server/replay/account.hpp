@@ -1,6 +1,6 @@
-// A slice's memory account, shared by the workers of its sessions and the daemon: the limit, and what each
-// session uses. A worker writes its own slot only; the daemon zeroes the slot of a worker that is gone.
-// Clients never see it.
+// A slice's account, shared by the workers of its sessions and the daemon: the memory limit, what each
+// session uses, and for how long each had work for the GPU. A worker writes its own slot only; the daemon
+// zeroes the slot of a worker that is gone. Clients never see it.
 #pragma once
 
 #include <atomic>
@@ -24,14 +24,24 @@ class SliceAccount {
   std::uint64_t mine() const;
   std::uint64_t limit() const { return limit_bytes_; }
 
+  // This session's time with GPU work under way, on CLOCK_MONOTONIC in ns: all of it that is over, and since
+  // when there is some now. Only the beginning and the end of such a time are written, whoever reads adds
+  // what has passed since.
+  bool busy() const { return busy_since_ns_ != 0; }
+  void begin_busy(std::uint64_t now_ns);
+  void end_busy(std::uint64_t at_ns);  // at_ns: when it was over, not before it began
+
  private:
   struct Page {
     std::uint64_t limit_bytes;
     std::atomic<std::uint64_t> used_bytes[kSlots];
+    std::atomic<std::uint64_t> busy_ns[kSlots];
+    std::atomic<std::uint64_t> busy_since_ns[kSlots];  // 0: not busy
   };
   Page* page_;
   unsigned slot_;
   std::uint64_t limit_bytes_;
+  std::uint64_t busy_since_ns_ = 0;  // the page's, in memory of our own: looked at before every command
 };
 
 }  // namespace tfusion::replay

@@ -20,6 +20,8 @@ nb::dict facts(const Worker& worker) {
   d["driver_version"] = f.driver_version;
   d["compute_capability"] = std::pair<int, int>(f.attributes[CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR],
                                                 f.attributes[CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR]);
+  d["pci_device_id"] = static_cast<std::uint32_t>(f.attributes[CU_DEVICE_ATTRIBUTE_GPU_PCI_DEVICE_ID]);
+  d["pci_subsystem_id"] = static_cast<std::uint32_t>(f.attributes[CU_DEVICE_ATTRIBUTE_GPU_PCI_SUBSYSTEM_ID]);
   d["multiprocessors"] = f.attributes[CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT];
   return d;
 }
@@ -33,7 +35,8 @@ NB_MODULE(_replay, m) {
            nb::arg("cache_dir"), nb::call_guard<nb::gil_scoped_release>(),
            "Opens the driver, makes a context and the shared memory. RuntimeError with a sentence if that "
            "fails.")
-      .def("facts", &facts, "Name, memory in bytes, driver version, compute capability of the GPU.")
+      .def("facts", &facts,
+           "Name, PCI address and ids, memory in bytes, driver version, compute capability of the GPU.")
       .def(
           "serve",
           [](Worker& worker, int client_fd, std::uint64_t vram_limit_bytes, int account_fd,

@@ -65,6 +65,10 @@ std::uint64_t spin_ns(bool work_pending) {
 constexpr std::uint64_t kIdleNapNs = 500'000'000;
 constexpr std::uint64_t kFirstPollNapNs = 20'000;
 constexpr std::uint64_t kLastPollNapNs = 1'000'000;
+// While only the count of busy time waits for the GPU: gaps between commands shorter than the first cost
+// nothing and count as busy.
+constexpr std::uint64_t kFirstLookNs = 100'000;
+constexpr std::uint64_t kLastLookNapNs = 10'000'000;
 
 }  // namespace
 
@@ -121,6 +125,7 @@ void Session::replay_all() {
           protocol_error("a capture goes on for more than " + std::to_string(kMostCaptured) + " commands");
           break;
         }
+        if (!account_.busy()) account_.begin_busy(now_ns());
         dispatch(*this, command.opcode, command.bytes, command.tail);
         command_count_.fetch_add(1, std::memory_order_relaxed);
         ring_.release();
@@ -167,9 +172,12 @@ void Session::idle_wait() {
     return;
   }
   publish_use();
+  if (account_.busy() && !work_pending && idle_ns >= kFirstLookNs) look_for_work();
   std::uint64_t nap = kIdleNapNs;
   if (work_pending) {  // the longer the GPU takes, the less a late look matters
-    nap = std::min(kLastPollNapNs, std::max(kFirstPollNapNs, idle_ns / 16));
+    nap = std::clamp(idle_ns / 16, kFirstPollNapNs, kLastPollNapNs);
+  } else if (account_.busy()) {
+    nap = std::clamp(idle_ns / 16, kFirstLookNs, kLastLookNapNs);
   }
   Control& control = shared().control();
   control.consumer_asleep.store(1, std::memory_order_seq_cst);
@@ -181,6 +189,21 @@ void Session::idle_wait() {
   }
   futex_wait(control.consumer_asleep, 1, nap);
   control.consumer_asleep.store(0, std::memory_order_relaxed);
+}
+
+// Whether the GPU still works for this session, when no command has come for a while: by queries, which
+// change nothing in the order of the client's work as an event in the legacy stream would. If all was over by
+// the first look, it was so when the last command was done or the last wait answered, as far as anybody can
+// tell.
+//
+// A stream that captures is not looked at, since that would end its capture; see all_streams(). Captures begin with a
+// command, after which every look is a first one.
+void Session::look_for_work() {
+  const bool first = looked_in_ns_ != idle_since_ns_;
+  looked_in_ns_ = idle_since_ns_;
+  if (first) unfinished_ = all_streams();  // earlier ones may be gone
+  std::erase_if(unfinished_, [&](CUstream s) { return driver().cuStreamQuery(s) != CUDA_ERROR_NOT_READY; });
+  if (unfinished_.empty()) account_.end_busy(first ? idle_since_ns_ : now_ns());
 }
 
 void Session::publish_use() {

@@ -191,6 +191,7 @@ class Session {
   void replay_all();
   bool take_reply_slot(const Command& command);
   void idle_wait();
+  void look_for_work();
   void release_ended_streams();
   void finish(const Ending& ending);
   void complete(const wire::CommandHeader& header, std::int32_t result, std::uint32_t payload_bytes);
@@ -220,6 +221,9 @@ class Session {
   std::optional<Ending> ending_;  // the replay thread's own
   std::uint32_t idle_turns_ = 0;
   std::uint64_t idle_since_ns_ = 0;
+  // Streams that held work at the last look, which was made in the idle time that began then.
+  std::vector<CUstream> unfinished_;
+  std::uint64_t looked_in_ns_ = 0;
 
   std::atomic<bool> stopping_{false};
   std::mutex stop_mutex_;

@@ -18,8 +18,10 @@ enum Result : unsigned {
   kNotFound = 6,
   kInsufficientSize = 7,
   kDriverNotLoaded = 9,
+  kTimeout = 10,
   kLibraryNotFound = 12,
   kFunctionNotFound = 13,
+  kGpuIsLost = 15,
   kArgumentVersionMismatch = 25,
 };
 
@@ -86,5 +88,92 @@ struct Uuid {  // nvmlUUID_t
 };
 
 enum ComputeMode : unsigned { kComputeModeDefault = 0 };
+enum EnableState : unsigned { kFeatureDisabled = 0 };
+enum Brand : unsigned { kBrandUnknown = 0 };
+
+enum Architecture : unsigned {  // nvmlDeviceArchitecture_t
+  kKepler = 2,
+  kMaxwell = 3,
+  kPascal = 4,
+  kVolta = 5,
+  kTuring = 6,
+  kAmpere = 7,
+  kAda = 8,
+  kHopper = 9,
+  kBlackwell = 10,
+  kArchitectureUnknown = 0xffffffff,
+};
+
+struct Utilization {  // nvmlUtilization_t; percent
+  unsigned gpu;
+  unsigned memory;
+};
+
+struct ProcessInfoV1 {  // nvmlProcessInfo_v1_t
+  unsigned pid;
+  unsigned long long used_bytes;
+};
+
+struct ProcessInfo {  // nvmlProcessInfo_v2_t, and what every later version is
+  unsigned pid;
+  unsigned long long used_bytes;
+  unsigned gpu_instance_id;
+  unsigned compute_instance_id;
+};
+inline constexpr unsigned kNoInstance = 0xffffffff;  // of a GPU without MIG
+
+struct ProcessDetail {  // nvmlProcessDetail_v1_t
+  unsigned pid;
+  unsigned long long used_bytes;
+  unsigned gpu_instance_id;
+  unsigned compute_instance_id;
+  unsigned long long protected_bytes;
+};
+
+enum ProcessMode : unsigned { kProcessesCompute = 0, kProcessesGraphics = 1, kProcessesMps = 2 };
+
+struct ProcessDetailList {  // nvmlProcessDetailList_v1_t
+  unsigned version;
+  unsigned mode;  // ProcessMode
+  unsigned count;
+  ProcessDetail* processes;
+};
+
+struct ProcessSample {  // nvmlProcessUtilizationSample_t; microseconds since 1970, percent
+  unsigned pid;
+  unsigned long long time_us;
+  unsigned sm;
+  unsigned memory;
+  unsigned encoder;
+  unsigned decoder;
+};
+
+struct ProcessSampleV1 {  // nvmlProcessUtilizationInfo_v1_t
+  unsigned long long time_us;
+  unsigned pid;
+  unsigned sm;
+  unsigned memory;
+  unsigned encoder;
+  unsigned decoder;
+  unsigned jpeg;
+  unsigned optical_flow;
+};
+
+struct ProcessSampleList {  // nvmlProcessesUtilizationInfo_v1_t
+  unsigned version;
+  unsigned count;
+  unsigned long long since_us;
+  ProcessSampleV1* samples;
+};
+
+struct FieldValue {  // nvmlFieldValue_t
+  unsigned field;
+  unsigned scope;
+  long long time_us;
+  long long latency_us;
+  unsigned type;
+  unsigned result;
+  unsigned long long value;
+};
 
 }  // namespace tfusion::nvml

@@ -1,4 +1,4 @@
-// The device: finding it, its identity, its memory, and who runs on it. There is one, index 0.
+// The device: finding it, its identity, its memory. There is one, index 0.
 // CUDA_VISIBLE_DEVICES says nothing to NVML.
 #include <charconv>
 #include <cstddef>
@@ -40,7 +40,7 @@ bool parse_pci_address(const char* text, PciAddress* out) {
 }
 
 const protocol::SliceFacts* pci_facts() {
-  const protocol::SliceFacts* facts = session_facts();
+  const protocol::SliceFacts* facts = gpu_facts();
   return facts != nullptr && facts->pci_known != 0 ? facts : nullptr;
 }
 
@@ -56,12 +56,6 @@ Result give_device(Device* out) {
   if (out == nullptr) return kInvalidArgument;
   *out = the_device();
   return kSuccess;
-}
-
-// Lists of processes are empty: ids of the GPU's host mean nothing here, and other learners' are none of
-// ours. An empty list fits any array, so that kInsufficientSize is never the answer.
-Result give_no_processes(Device device, unsigned* count) {
-  return give_constant(device, count, 0);
 }
 
 }  // namespace
@@ -193,7 +187,7 @@ TFUSION_NVML Result nvmlDeviceGetMemoryInfo(Device device, Memory* memory) {
   if (memory == nullptr) return kInvalidArgument;
   std::uint64_t total = 0;
   std::uint64_t used = 0;
-  if (!slice_memory(&total, &used)) return kNotSupported;
+  if (const Result r = slice_memory(&total, &used); r != kSuccess) return r;
   *memory = {.total = total, .free = total - used, .used = used};
   return kSuccess;
 }
@@ -215,36 +209,9 @@ TFUSION_NVML Result nvmlDeviceGetMemoryInfo_v2(Device device, MemoryV2* memory) 
 TFUSION_NVML Result nvmlDeviceGetCudaComputeCapability(Device device, int* major, int* minor) {
   if (const Result r = enter(device); r != kSuccess) return r;
   if (major == nullptr || minor == nullptr) return kInvalidArgument;
-  const protocol::SliceFacts* facts = session_facts();
+  const protocol::SliceFacts* facts = gpu_facts();
   if (facts == nullptr || facts->compute_capability == 0) return kNotSupported;
   *major = facts->compute_capability / 10;
   *minor = facts->compute_capability % 10;
   return kSuccess;
 }
-
-TFUSION_NVML Result nvmlDeviceGetComputeMode(Device device, unsigned* mode) {
-  return give_constant(device, mode, kComputeModeDefault);
-}
-
-TFUSION_NVML Result nvmlDeviceIsMigDeviceHandle(Device device, unsigned* is_mig) {
-  return give_constant(device, is_mig, 0);
-}
-
-TFUSION_NVML Result nvmlDeviceGetMaxMigDeviceCount(Device device, unsigned* count) {
-  return give_constant(device, count, 0);
-}
-
-#define TFUSION_NO_PROCESSES(name)                                  \
-  TFUSION_NVML Result name(Device device, unsigned* count, void*) { \
-    return give_no_processes(device, count);                        \
-  }
-TFUSION_NO_PROCESSES(nvmlDeviceGetComputeRunningProcesses)
-TFUSION_NO_PROCESSES(nvmlDeviceGetComputeRunningProcesses_v2)
-TFUSION_NO_PROCESSES(nvmlDeviceGetComputeRunningProcesses_v3)
-TFUSION_NO_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses)
-TFUSION_NO_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses_v2)
-TFUSION_NO_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses_v3)
-TFUSION_NO_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses)
-TFUSION_NO_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses_v2)
-TFUSION_NO_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses_v3)
-#undef TFUSION_NO_PROCESSES

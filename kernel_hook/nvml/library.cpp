@@ -76,16 +76,17 @@ TFUSION_NVML Result nvmlShutdown() {
 
 TFUSION_NVML Result nvmlSystemGetDriverVersion(char* version, unsigned length) {
   if (const Result r = enter(); r != kSuccess) return r;
-  const char* driver = driver_version();
-  return driver == nullptr ? kNotSupported : give_text(driver, version, length);
+  VersionText driver;
+  return driver_version(&driver) ? give_text(driver.text, version, length) : kNotSupported;
 }
 
 TFUSION_NVML Result nvmlSystemGetNVMLVersion(char* version, unsigned length) {
   // As NVIDIA's: the interface's generation, and the version of the driver that it belongs to. Needs no
   // nvmlInit.
-  const char* driver = driver_version();
+  VersionText driver;
   char text[80];
-  std::snprintf(text, sizeof text, driver == nullptr ? "%s" : "%s.%s", kInterface, driver);
+  const bool known = driver_version(&driver);
+  std::snprintf(text, sizeof text, known ? "%s.%s" : "%s", kInterface, driver.text);
   return give_text(text, version, length);
 }
 

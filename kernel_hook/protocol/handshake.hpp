@@ -6,6 +6,8 @@
 // answers with a Welcome whose status is not `accepted`, and closes. Afterwards nothing more is sent: the
 // connection stays open as proof of life, and its end ends the session on both sides.
 //
+// A Hello with another magic asks how the slice is doing and gets no session; see observation.hpp.
+//
 // All integers little-endian; the structs have no padding. gpu_server/handshake.py holds the same layout for
 // Python and tests/unit compare the two.
 #pragma once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,8 @@ def files() -> list[PurePosixPath]:
     "path",
     [
         "kernel_hook/lib/libcuda.so.1",
+        "kernel_hook/lib/libnvidia-ml.so.1",
+        "kernel_hook/bin/nvidia-smi",
         "gpu_server/software/lib/libcuda.so.1",
         "gpu_server/proto/control_pb2.py",
         "gpu_server/proto/control_pb2_grpc.py",
@@ -29,6 +32,11 @@ def files() -> list[PurePosixPath]:
 )
 def test_the_package_holds(files: list[PurePosixPath], path: str) -> None:
     assert PurePosixPath(path) in files
+
+
+def test_nvidia_smi_can_be_started() -> None:
+    program = Path(str(distribution("jupyter-tfusion").locate_file("kernel_hook/bin/nvidia-smi")))
+    assert os.access(program, os.X_OK)
 
 
 def test_the_package_holds_the_replay_core(files: list[PurePosixPath]) -> None:

@@ -68,6 +68,14 @@ def execute(server: Any, kernel_id: str, code: str) -> str:
         socket.close()
 
 
+def test_a_cell_can_call_nvidia_smi(kernels) -> None:
+    _, session = start_session(kernels)
+    kernel_id = session["kernel"]["id"]
+    query = "!nvidia-smi --query-gpu=memory.total,count --format=csv,noheader"
+    assert execute(kernels, kernel_id, query).strip() == "256 MiB, 1"
+    assert "No running processes found" in execute(kernels, kernel_id, "!nvidia-smi")
+
+
 def test_the_kernel_is_offered(kernels) -> None:
     status, specs = kernels.request("GET", "api/kernelspecs")
     assert status == 200

@@ -27,6 +27,19 @@ def test_the_layout_is_limit_then_slots_little_endian(account: Account) -> None:
     account.close()
 
 
+def test_busy_time_is_what_is_over_and_what_has_passed_since_the_last_began(account: Account) -> None:
+    with mmap.mmap(account.fd, SIZE_BYTES) as worker:
+        struct.pack_into("<Q", worker, 8 * (1 + SLOTS + 3), 500)
+        assert account.busy_ns(3, now_ns=1000) == 500
+        struct.pack_into("<Q", worker, 8 * (1 + 2 * SLOTS + 3), 900)
+        assert account.busy_ns(3, now_ns=1000) == 600
+        assert account.busy_ns(3, now_ns=800) == 500  # a worker that has just begun
+    assert account.busy_ns(2, now_ns=1000) == 0
+    account.clear(3)
+    assert account.busy_ns(3, now_ns=1000) == 0
+    account.close()
+
+
 def test_a_worker_cannot_resize_it_under_its_neighbours(account: Account) -> None:
     for size in (0, 2 * SIZE_BYTES):
         with pytest.raises(PermissionError):

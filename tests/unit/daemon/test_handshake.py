@@ -58,8 +58,9 @@ def test_layout_tables_are_the_structs() -> None:
         assert end == struct.size
 
 
-def test_a_hello_comes_back_as_it_was_sent() -> None:
-    hello = Hello(pid=4711, slice_id="0123456789abcdef", token="f" * 64, process_name="python3 é")
+@pytest.mark.parametrize("observer", [False, True])
+def test_a_hello_comes_back_as_it_was_sent(observer: bool) -> None:
+    hello = Hello(4711, "0123456789abcdef", "f" * 64, "python3 é", observer)
     assert Hello.unpack(hello.pack()) == hello
 
 

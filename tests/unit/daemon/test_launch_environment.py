@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,15 @@ HOOK = Path("/opt/tfusion/lib/libcuda.so.1")
 
 def launch(base: dict[str, str]) -> dict[str, str]:
     return kernel_hook.launch_environment(
-        base, session_socket="/run/s.sock", slice_id="id", token="t0", library=HOOK
+        base, session_socket="/run/s.sock", slice_id="id", token="t0", library=HOOK, python="/opt/python3"
     )
 
 
 def test_a_program_finds_the_hook_in_every_way() -> None:
-    assert launch({"HOME": "/home/ada"}) == {
+    assert launch({"HOME": "/home/ada", "PATH": "/usr/bin"}) == {
         "HOME": "/home/ada",
+        "PATH": f"{kernel_hook.PROGRAMS}:/usr/bin",
+        "TFUSION_PYTHON": "/opt/python3",
         "TFUSION_SOCKET": "/run/s.sock",
         "TFUSION_SLICE": "id",
         "TFUSION_TOKEN": "t0",
@@ -55,6 +58,21 @@ def test_ours_is_first_once_and_others_stay(preload: str) -> None:
     environment = launch({"LD_PRELOAD": preload, "LD_LIBRARY_PATH": "/x:/opt/tfusion/lib::/y"})
     assert environment["LD_PRELOAD"] == f"{HOOK}:a.so:b.so"
     assert environment["LD_LIBRARY_PATH"] == "/opt/tfusion/lib:/x:/y"
+
+
+def test_nvidia_smi_is_ours_and_shadows_nothing_else() -> None:
+    assert [program.name for program in kernel_hook.PROGRAMS.iterdir()] == ["nvidia-smi"]
+    assert shutil.which("nvidia-smi", path=launch({"PATH": "/bin"})["PATH"]) == str(
+        kernel_hook.PROGRAMS / "nvidia-smi"
+    )
+
+
+def test_without_a_python_that_could_run_it_the_path_stays() -> None:
+    environment = kernel_hook.launch_environment(
+        {"PATH": "/bin"}, session_socket="s", slice_id="i", token="t", library=HOOK, python=""
+    )
+    assert environment["PATH"] == "/bin"
+    assert "TFUSION_PYTHON" not in environment
 
 
 def test_applied_twice_it_changes_nothing_more() -> None:

@@ -62,7 +62,7 @@ def test_refused_functions_say_so_whatever_they_are_given(ask: Ask, under_slice:
         nvmlInit()
         library = ctypes.CDLL("libnvidia-ml.so.1")
         answer = {{name: getattr(library, name)(1, 2, 3, 4, 5, 6) for name in {refused!r}}}
-        answer["pynvml"] = result(nvmlDeviceGetUtilizationRates, nvmlDeviceGetHandleByIndex(0))
+        answer["pynvml"] = result(nvmlDeviceGetPowerUsage, nvmlDeviceGetHandleByIndex(0))
         """,
         **under_slice,
     )
@@ -174,7 +174,7 @@ def test_a_short_buffer_or_an_unknown_structure_is_left_alone(ask: Ask, under_sl
     assert answer == [[7, 7], True, 0, 0, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND, 5]
 
 
-def test_no_processes_are_listed_whatever_room_there_is(ask: Ask, under_slice: dict[str, str]) -> None:
+def test_where_no_daemon_is_named_no_processes_are_listed(ask: Ask, under_slice: dict[str, str]) -> None:
     kinds = ("Compute", "Graphics", "MPSCompute")
     functions = [f"nvmlDeviceGet{kind}RunningProcesses{v}" for kind in kinds for v in ("", "_v2", "_v3")]
     answer = ask(

@@ -65,6 +65,9 @@ def test_a_fault_of_the_table_is_named_by_its_line(
 def test_structures_are_laid_out_as_nvidias_binding_says(layouts: dict[str, Any]) -> None:
     assert set(layouts) == {
         "c_nvmlMemory_t", "c_nvmlMemory_v2_t", "nvmlPciInfo_v2_t", "nvmlPciInfo_t", "c_nvmlUUID_t",
+        "c_nvmlUtilization_t", "c_nvmlProcessInfo_v2_t", "c_nvmlProcessDetail_v1_t", "c_nvmlProcessDetailList_v1_t",
+        "c_nvmlProcessUtilizationSample_t", "c_nvmlProcessUtilizationInfo_v1_t",
+        "c_nvmlProcessesUtilizationInfo_v1_t", "c_nvmlFieldValue_t",
     }  # fmt: skip
     for name, ours in layouts.items():
         theirs = getattr(pynvml, name)
@@ -80,3 +83,5 @@ def test_structures_are_laid_out_as_nvidias_binding_says(layouts: dict[str, Any]
 def test_versions_of_structures_are_nvidias(layouts: dict[str, Any]) -> None:
     assert layouts["c_nvmlMemory_v2_t"]["version"] == pynvml.nvmlMemory_v2
     assert layouts["c_nvmlUUID_t"]["version"] == pynvml.nvmlUUID_v1
+    assert layouts["c_nvmlProcessDetailList_v1_t"]["version"] == pynvml.nvmlProcessDetailList_v1
+    assert layouts["c_nvmlProcessesUtilizationInfo_v1_t"]["version"] == pynvml.ProcessesUtilizationInfo_v1

@@ -117,6 +117,29 @@ TEST(never_more_than_the_limit_together) {
   CHECK_EQ(SliceAccount(memory.descriptor, 0, kLimit).used(), 0u);
 }
 
+TEST(busy_time_is_counted_in_the_slot_of_its_own) {
+  Memory memory;
+  SliceAccount account(memory.descriptor, 2, 100);
+  const auto word = [&](unsigned kind, unsigned slot) {
+    std::uint64_t value = 0;
+    const auto at = static_cast<off_t>(8 * (1 + kind * SliceAccount::kSlots + slot));
+    if (pread(memory.descriptor, &value, sizeof value, at) != sizeof value) std::abort();
+    return value;
+  };
+  CHECK(!account.busy());
+  account.begin_busy(1000);
+  CHECK(account.busy());
+  CHECK_EQ(word(2, 2), 1000u);
+  account.end_busy(1600);
+  CHECK(!account.busy());
+  CHECK_EQ(word(1, 2), 600u);
+  CHECK_EQ(word(2, 2), 0u);
+  account.begin_busy(2000);
+  account.end_busy(1900);  // over before it began, as far as one could tell
+  CHECK_EQ(word(1, 2), 600u);
+  CHECK_EQ(word(1, 1) + word(1, 3) + account.used(), 0u);
+}
+
 TEST(accounts_that_cannot_be) {
   Memory good, small(64);
   CHECK_EQ(refusal(good.descriptor, SliceAccount::kSlots - 1), "");
