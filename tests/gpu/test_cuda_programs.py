@@ -47,7 +47,7 @@ def libraries_of(source: Path) -> list[str]:
 
 
 def compile_program(source: Path, folder: Path) -> Path | str:
-    """Compiles it into `folder`; the program, or why there is nothing to compile with. Raises if it does not compile."""
+    """Compiles it into `folder`; the program, or why there is nothing to compile with. Fails if it does not compile."""
     program = folder / source.stem
     command = ["nvcc", "-std=c++17", "-arch=native", "-o", str(program), str(source), "-ldl"]
     libraries = libraries_of(source)
@@ -58,12 +58,12 @@ def compile_program(source: Path, folder: Path) -> Path | str:
             if not any((path / header).exists() for path in includes):
                 return f"{header} is not on this machine"
         # Behind the toolkit's own, or its headers and those of a wheel would mix.
-        command += [part for path in includes for part in ("-idirafter", str(path))]
+        command += [part for path in includes for part in ("-Xcompiler", f"-idirafter,{path}")]
         for name in libraries:
             path = find_library(name)
             if path is None:
                 return f"lib{name} is not on this machine"
-            command += [str(path), "-Xlinker", f"-rpath={path.parent}"]
+            command += ["-Xlinker", f"{path},-rpath={path.parent},--allow-shlib-undefined"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, f"{source.name} does not compile:\n{done.stderr}"
     return program
@@ -78,7 +78,9 @@ def compiled(
     chosen = {
         item.callspec.params["source"]
         for item in request.session.items
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and "source" in item.callspec.params
+        if isinstance(item, pytest.Function)
+        and hasattr(item, "callspec")
+        and "source" in item.callspec.params
     }
     pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
     return {source.stem: pool.submit(compile_program, source, folder) for source in sorted(chosen)}
@@ -100,4 +102,3 @@ def test_a_program_prints_the_same_natively_and_under_a_slice(
     assert hooked.stdout == native.stdout, hooked.stderr
     assert hooked.returncode == 0, hooked.stderr
     assert TOLD_ON_STDERR.findall(hooked.stderr) == TOLD_ON_STDERR.findall(native.stderr)
-
