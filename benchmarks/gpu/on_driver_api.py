@@ -55,7 +55,7 @@ def copies(pinned: bool, up: bool) -> Work:
         host = room.from_buffer(mmap.mmap(-1, COPIED))  # and keeps it
         address = ctypes.c_void_p(ctypes.addressof(host))
     for first in range(0, COPIED, len(pattern)):
-        host[first : first + len(pattern)] = pattern
+        ctypes.memmove(ctypes.addressof(host) + first, pattern, len(pattern))
     size = ctypes.c_size_t(COPIED)
     cuda("cuMemcpyHtoD_v2", device, address, size)
 
@@ -69,7 +69,7 @@ def copies(pinned: bool, up: bool) -> Work:
         back = ctypes.create_string_buffer(1 << 20)
         last = ctypes.c_uint64(device.value + COPIED - len(back))
         cuda("cuMemcpyDtoH_v2", back, last, ctypes.c_size_t(len(back)))
-        return [back.raw, bytes(host[: 1 << 20])]
+        return [back.raw, ctypes.string_at(address, 1 << 20)]
 
     def close() -> None:
         cuda.free(device)

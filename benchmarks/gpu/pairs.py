@@ -62,7 +62,8 @@ class Outcome:
     @property
     def equal(self) -> bool:
         """Whether the hooked program's first results are the native one's."""
-        return (self.digests.get(NATIVE) or [None])[0] == (self.digests.get(HOOKED) or [""])[0]
+        first = [(self.digests.get(side) or [""])[0] for side in SIDES]
+        return first[0] == first[1] != ""
 
 
 class Child:
