@@ -52,7 +52,7 @@ def copies(pinned: bool, up: bool) -> Work:
         address = cuda.pinned(COPIED)
         host = room.from_address(address.value or 0)
     else:
-        host = room.from_buffer(mmap.mmap(-1, COPIED))  # and keeps it
+        host = room.from_buffer(mmap.mmap(-1, COPIED))
         address = ctypes.c_void_p(ctypes.addressof(host))
     for first in range(0, COPIED, len(pattern)):
         ctypes.memmove(ctypes.addressof(host) + first, pattern, len(pattern))
@@ -69,7 +69,7 @@ def copies(pinned: bool, up: bool) -> Work:
         back = ctypes.create_string_buffer(1 << 20)
         last = ctypes.c_uint64(device.value + COPIED - len(back))
         cuda("cuMemcpyDtoH_v2", back, last, ctypes.c_size_t(len(back)))
-        return [back.raw, ctypes.string_at(address, 1 << 20)]
+        return [back.raw, ctypes.string_at(host, 1 << 20)]  # which also keeps the host's memory
 
     def close() -> None:
         cuda.free(device)

@@ -45,7 +45,7 @@ def measure(sides: Sides, name: str, pairs: int) -> Starts:
 
 
 def _once(sides: Sides, side: str, name: str, starts: Starts) -> None:
-    _wait_for_warm_workers(sides)
+    wait_for_warm_workers(sides)
     errors = sides.folder / f"first.{name}.{side}"
     command = sides.command(side, "2GiB", sys.executable, "-m", "gpu.first_result", name)
     began = time.monotonic()
@@ -107,7 +107,8 @@ def _processor_ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-def _wait_for_warm_workers(sides: Sides) -> None:
+def wait_for_warm_workers(sides: Sides) -> None:
+    """Waits until the daemon's workers are started and idle. Raises RuntimeError if they do not come to rest."""
     # Nothing tells from outside that a worker is warm. One that is waits, and so uses no processor; one that starts
     # is busy. So: no session is open, and for three tenths of a second no worker has come, gone, or worked.
     deadline = time.monotonic() + TIMEOUT_S
