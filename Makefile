@@ -30,7 +30,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Programs run from here: in the root, Python would import the packages of the tree, which lack what CMake builds.
 RUN_DIR := $(ROOT)/build/run
 CXX_DIRS := $(wildcard kernel_hook gpu_server tests benchmarks)
-CXX_FILES = $(shell find $(CXX_DIRS) \( -name '*.cpp' -o -name '*.hpp' -o -name '*.h' \) -not -path '*/.*')
+CXX_FILES = $(shell find $(CXX_DIRS) \( -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' \) -not -path '*/.*')
 # What the installed package is made of.
 SOURCES := $(shell find jupyter_tfusion gpu_server kernel_hook cmake -type f \
 	-not -name '*.pyc' -not -name '*_pb2*' -not -name '.*') \

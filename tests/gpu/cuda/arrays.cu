@@ -5,7 +5,8 @@ int main() {
   const std::size_t width = 33, height = 17, depth = 9;
   const cudaChannelFormatDesc two_floats = cudaCreateChannelDesc<float2>();
   std::vector<float2> host(width * height * depth);
-  for (std::size_t i = 0; i < host.size(); i++) host[i] = {static_cast<float>(i), static_cast<float>(i) * 0.25f};
+  for (std::size_t i = 0; i < host.size(); i++)
+    host[i] = {static_cast<float>(i), static_cast<float>(i) * 0.25f};
 
   cudaArray_t flat;
   CHECK(cudaMallocArray(&flat, &two_floats, width, height));
@@ -13,7 +14,8 @@ int main() {
   cudaExtent extent;
   unsigned flags = 99;
   CHECK(cudaArrayGetInfo(&description, &extent, &flags, flat));
-  EXPECT(description.x == 32 && description.y == 32 && description.z == 0 && description.f == cudaChannelFormatKindFloat);
+  EXPECT(description.x == 32 && description.y == 32 && description.z == 0 &&
+         description.f == cudaChannelFormatKindFloat);
   EXPECT(extent.width == width && extent.height == height && extent.depth == 0 && flags == 0);
   pass("an array tells what it is");
 
@@ -26,10 +28,10 @@ int main() {
 
   // A part: 5 x 4 to (3, 2), then that part alone.
   std::vector<float2> stamp(20, float2{-1, -2}), seen(20);
-  CHECK(cudaMemcpy2DToArray(flat, 3 * sizeof(float2), 2, stamp.data(), 5 * sizeof(float2), 5 * sizeof(float2), 4,
-                            cudaMemcpyHostToDevice));
-  CHECK(cudaMemcpy2DFromArray(seen.data(), 5 * sizeof(float2), flat, 3 * sizeof(float2), 2, 5 * sizeof(float2), 4,
-                              cudaMemcpyDeviceToHost));
+  CHECK(cudaMemcpy2DToArray(flat, 3 * sizeof(float2), 2, stamp.data(), 5 * sizeof(float2), 5 * sizeof(float2),
+                            4, cudaMemcpyHostToDevice));
+  CHECK(cudaMemcpy2DFromArray(seen.data(), 5 * sizeof(float2), flat, 3 * sizeof(float2), 2,
+                              5 * sizeof(float2), 4, cudaMemcpyDeviceToHost));
   EXPECT(std::memcmp(seen.data(), stamp.data(), 20 * sizeof(float2)) == 0);
   CHECK(cudaMemcpy2DFromArray(back.data(), row, flat, 0, 0, row, height, cudaMemcpyDeviceToHost));
   print_sum("stamped", back);

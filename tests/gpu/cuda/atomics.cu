@@ -41,12 +41,15 @@ __global__ void in_shared(const unsigned char* values, int n, int* bins) {
   __shared__ int local[256];
   local[threadIdx.x] = 0;
   __syncthreads();
-  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) atomicAdd(&local[values[i]], 1);
+  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
+    atomicAdd(&local[values[i]], 1);
   __syncthreads();
   atomicAdd(&bins[threadIdx.x], local[threadIdx.x]);
 }
 
-__global__ void for_the_host(int* counter) { atomicAdd_system(counter, 1); }
+__global__ void for_the_host(int* counter) {
+  atomicAdd_system(counter, 1);
+}
 
 int main() {
   const int threads = 64 * 256;
@@ -62,7 +65,8 @@ int main() {
   const std::vector<unsigned> b = from_device(bits, 5);
   EXPECT(b[0] == 0xffff0000u && b[1] == ~0u && b[3] == threads % 100);
   const std::vector<unsigned long long> w = from_device(wide, 3);
-  EXPECT(w[0] == (static_cast<unsigned long long>(threads) << 33) && w[1] == (threads - 1ull) << 20 && w[2] == 77);
+  EXPECT(w[0] == (static_cast<unsigned long long>(threads) << 33) && w[1] == (threads - 1ull) << 20 &&
+         w[2] == 77);
   pass("integers");
 
   float* f = on_device(std::vector<float>{0});

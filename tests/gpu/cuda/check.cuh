@@ -1,6 +1,7 @@
-// What the conformance programs share: checking calls and conditions, and printing results so that two runs compare.
-// A program prints what it computed, a PASS line for each part that held, and exits 0. Natively and under a slice it must
-// print the same, so it prints nothing that may differ: no addresses, times, names of devices or amounts of memory.
+// What the conformance programs share: checking calls and conditions, and printing results so that two runs
+// compare. A program prints what it computed, a PASS line for each part that held, and exits 0. Natively and
+// under a slice it must print the same, so it prints nothing that may differ: no addresses, times, names of
+// devices or amounts of memory.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -11,31 +12,31 @@
 #include <cstring>
 #include <vector>
 
-#define CHECK(call)                                                                                \
-  do {                                                                                             \
-    const cudaError_t status_ = (call);                                                            \
-    if (status_ != cudaSuccess) {                                                                  \
-      std::printf("FAIL line %d: %s: %s\n", __LINE__, #call, cudaGetErrorName(status_));           \
-      std::exit(1);                                                                                \
-    }                                                                                              \
+#define CHECK(call)                                                                      \
+  do {                                                                                   \
+    const cudaError_t status_ = (call);                                                  \
+    if (status_ != cudaSuccess) {                                                        \
+      std::printf("FAIL line %d: %s: %s\n", __LINE__, #call, cudaGetErrorName(status_)); \
+      std::exit(1);                                                                      \
+    }                                                                                    \
   } while (false)
 
 // The call must give this error, and no other.
-#define CHECK_ERROR(error, call)                                                                   \
-  do {                                                                                             \
-    const cudaError_t status_ = (call);                                                            \
-    if (status_ != (error)) {                                                                      \
+#define CHECK_ERROR(error, call)                                                                         \
+  do {                                                                                                   \
+    const cudaError_t status_ = (call);                                                                  \
+    if (status_ != (error)) {                                                                            \
       std::printf("FAIL line %d: %s: %s, not %s\n", __LINE__, #call, cudaGetErrorName(status_), #error); \
-      std::exit(1);                                                                                \
-    }                                                                                              \
+      std::exit(1);                                                                                      \
+    }                                                                                                    \
   } while (false)
 
-#define EXPECT(condition)                                                                          \
-  do {                                                                                             \
-    if (!(condition)) {                                                                            \
-      std::printf("FAIL line %d: %s\n", __LINE__, #condition);                                     \
-      std::exit(1);                                                                                \
-    }                                                                                              \
+#define EXPECT(condition)                                      \
+  do {                                                         \
+    if (!(condition)) {                                        \
+      std::printf("FAIL line %d: %s\n", __LINE__, #condition); \
+      std::exit(1);                                            \
+    }                                                          \
   } while (false)
 
 // FNV-1a of the bytes: equal results have equal sums.
@@ -49,7 +50,8 @@ inline std::uint64_t checksum(const void* data, std::size_t bytes) {
 
 template <typename T>
 void print_sum(const char* what, const std::vector<T>& values) {
-  std::printf("%s %016llx\n", what, static_cast<unsigned long long>(checksum(values.data(), values.size() * sizeof(T))));
+  std::printf("%s %016llx\n", what,
+              static_cast<unsigned long long>(checksum(values.data(), values.size() * sizeof(T))));
 }
 
 template <typename T>
@@ -73,4 +75,6 @@ std::vector<T> from_device(const T* pointer, std::size_t count) {
   return values;
 }
 
-inline void pass(const char* what) { std::printf("PASS %s\n", what); }
+inline void pass(const char* what) {
+  std::printf("PASS %s\n", what);
+}

@@ -73,7 +73,8 @@ int main() {
 
   attribute.val.clusterDim = {64, 1, 1};
   config.gridDim = dim3(64);
-  EXPECT(cudaLaunchKernelEx(&config, histogram, static_cast<const int*>(values), n, bins, per_block) != cudaSuccess);
+  EXPECT(cudaLaunchKernelEx(&config, histogram, static_cast<const int*>(values), n, bins, per_block) !=
+         cudaSuccess);
   (void)cudaGetLastError();
   CHECK(cudaDeviceSynchronize());
   pass("a cluster that is too large is refused");

@@ -48,7 +48,8 @@ int main() {
   const std::vector<float> result = from_device(a, n);
   std::vector<float> other(n);
   for (int step = 0; step < steps; step++) {
-    for (int i = 0; i < n; i++) other[i] = 0.25f * host[(i + n - 1) % n] + 0.5f * host[i] + 0.25f * host[(i + 1) % n];
+    for (int i = 0; i < n; i++)
+      other[i] = 0.25f * host[(i + n - 1) % n] + 0.5f * host[i] + 0.25f * host[(i + 1) % n];
     host.swap(other);
   }
   for (int i = 0; i < n; i++) EXPECT(std::abs(result[i] - host[i]) < 1e-4f);
@@ -57,8 +58,8 @@ int main() {
 
   const long long too_many = static_cast<long long>(processors) * blocks + 1;
   CHECK_ERROR(cudaErrorCooperativeLaunchTooLarge,
-              cudaLaunchCooperativeKernel(reinterpret_cast<void*>(diffuse), static_cast<unsigned>(too_many), 256,
-                                          arguments, 0, 0));
+              cudaLaunchCooperativeKernel(reinterpret_cast<void*>(diffuse), static_cast<unsigned>(too_many),
+                                          256, arguments, 0, 0));
   EXPECT(cudaGetLastError() == cudaErrorCooperativeLaunchTooLarge);
   CHECK(cudaDeviceSynchronize());
   pass("a grid that does not fit is refused");

@@ -1,4 +1,5 @@
-// Copies and memsets of every shape: 1, 2 and 3 dimensions, pitched, parts, asynchronous, within the device, of arrays.
+// Copies and memsets of every shape: 1, 2 and 3 dimensions, pitched, parts, asynchronous, within the device,
+// of arrays.
 #include "check.cuh"
 
 int main() {
@@ -33,7 +34,8 @@ int main() {
   down.extent = make_cudaExtent(10 * sizeof(int), 7, 2);
   CHECK(cudaMemcpy3DAsync(&down, 0));
   CHECK(cudaStreamSynchronize(0));
-  for (int i = 0; i < 140; i++) EXPECT(part[i] == host[((2 + i / 70) * height + 11 + i / 10 % 7) * width + 20 + i % 10]);
+  for (int i = 0; i < 140; i++)
+    EXPECT(part[i] == host[((2 + i / 70) * height + 11 + i / 10 % 7) * width + 20 + i % 10]);
   print_sum("part", part);
   pass("a part of a volume");
 
@@ -51,10 +53,12 @@ int main() {
   int* flat;
   std::size_t pitch;
   CHECK(cudaMallocPitch(&flat, &pitch, width * sizeof(int), height));
-  CHECK(cudaMemcpy2D(flat, pitch, host.data(), width * sizeof(int), width * sizeof(int), height, cudaMemcpyHostToDevice));
+  CHECK(cudaMemcpy2D(flat, pitch, host.data(), width * sizeof(int), width * sizeof(int), height,
+                     cudaMemcpyHostToDevice));
   CHECK(cudaMemset2D(flat, pitch, 0, 10 * sizeof(int), height));
   int* tight = device_array<int>(width * height);
-  CHECK(cudaMemcpy2D(tight, width * sizeof(int), flat, pitch, width * sizeof(int), height, cudaMemcpyDeviceToDevice));
+  CHECK(cudaMemcpy2D(tight, width * sizeof(int), flat, pitch, width * sizeof(int), height,
+                     cudaMemcpyDeviceToDevice));
   back = from_device(tight, width * height);
   for (std::size_t i = 0; i < width * height; i++) EXPECT(back[i] == (i % width < 10 ? 0 : host[i]));
   pass("two dimensions");
@@ -76,7 +80,8 @@ int main() {
   int* rows = device_array<int>(8 << 18);
   for (int round = 0; round < 8; round++) {
     for (int& value : reused) value = round;
-    CHECK(cudaMemcpyAsync(rows + (round << 18), reused.data(), reused.size() * sizeof(int), cudaMemcpyHostToDevice, 0));
+    CHECK(cudaMemcpyAsync(rows + (round << 18), reused.data(), reused.size() * sizeof(int),
+                          cudaMemcpyHostToDevice, 0));
   }
   for (int round = 0; round < 8; round++) {
     for (int value : from_device(rows + (round << 18), 1 << 18)) EXPECT(value == round);
@@ -86,7 +91,8 @@ int main() {
   CHECK(cudaMemsetAsync(tight, 0xff, width * height * sizeof(int), 0));
   CHECK(cudaMemcpyPeer(rows, 0, tight, 0, 64));
   EXPECT(from_device(rows, 16)[15] == -1 && from_device(rows, 17)[16] == 0);
-  CHECK_ERROR(cudaErrorInvalidPitchValue, cudaMemcpy2D(flat, 10, host.data(), 400, 400, 2, cudaMemcpyHostToDevice));
+  CHECK_ERROR(cudaErrorInvalidPitchValue,
+              cudaMemcpy2D(flat, 10, host.data(), 400, 400, 2, cudaMemcpyHostToDevice));
   EXPECT(cudaGetLastError() == cudaErrorInvalidPitchValue);
   pass("from the device to itself; a pitch that is too small");
 

@@ -7,13 +7,13 @@
 
 #include "check.cuh"
 
-#define BLAS(call)                                                                                 \
-  do {                                                                                             \
-    const cublasStatus_t blas_ = (call);                                                           \
-    if (blas_ != CUBLAS_STATUS_SUCCESS) {                                                          \
-      std::printf("FAIL line %d: %s: %d\n", __LINE__, #call, blas_);                               \
-      std::exit(1);                                                                                \
-    }                                                                                              \
+#define BLAS(call)                                                   \
+  do {                                                               \
+    const cublasStatus_t blas_ = (call);                             \
+    if (blas_ != CUBLAS_STATUS_SUCCESS) {                            \
+      std::printf("FAIL line %d: %s: %d\n", __LINE__, #call, blas_); \
+      std::exit(1);                                                  \
+    }                                                                \
   } while (false)
 
 int main() {
@@ -51,8 +51,8 @@ int main() {
   }
   half *p = on_device(h), *q = on_device(g), *r = device_array<half>(n * n);
   BLAS(cublasSetMathMode(handle, CUBLAS_DEFAULT_MATH));
-  BLAS(cublasGemmEx(handle, CUBLAS_OP_N, CUBLAS_OP_N, n, n, n, &one, p, CUDA_R_16F, n, q, CUDA_R_16F, n, &zero, r,
-                    CUDA_R_16F, n, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+  BLAS(cublasGemmEx(handle, CUBLAS_OP_N, CUBLAS_OP_N, n, n, n, &one, p, CUDA_R_16F, n, q, CUDA_R_16F, n,
+                    &zero, r, CUDA_R_16F, n, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
   CHECK(cudaStreamSynchronize(stream));
   print_sum("fp16", from_device(r, n * n));
   pass("fp16 product");
@@ -72,8 +72,8 @@ int main() {
   BLAS(cublasSetPointerMode(handle, CUBLAS_POINTER_MODE_HOST));
   pass("scalars on the host and on the device");
 
-  BLAS(cublasSgemmStridedBatched(handle, CUBLAS_OP_N, CUBLAS_OP_N, 20, 20, 20, &one, y, 20, 400, y, 20, 400, &zero, z, 20,
-                                 400, 100));
+  BLAS(cublasSgemmStridedBatched(handle, CUBLAS_OP_N, CUBLAS_OP_N, 20, 20, 20, &one, y, 20, 400, y, 20, 400,
+                                 &zero, z, 20, 400, 100));
   CHECK(cudaStreamSynchronize(stream));
   c = from_device(z, 40'000);
   float sum = 0;

@@ -6,13 +6,13 @@
 
 #include "check.cuh"
 
-#define FFT(call)                                                                                  \
-  do {                                                                                             \
-    const cufftResult fft_ = (call);                                                               \
-    if (fft_ != CUFFT_SUCCESS) {                                                                   \
-      std::printf("FAIL line %d: %s: %d\n", __LINE__, #call, fft_);                                \
-      std::exit(1);                                                                                \
-    }                                                                                              \
+#define FFT(call)                                                   \
+  do {                                                              \
+    const cufftResult fft_ = (call);                                \
+    if (fft_ != CUFFT_SUCCESS) {                                    \
+      std::printf("FAIL line %d: %s: %d\n", __LINE__, #call, fft_); \
+      std::exit(1);                                                 \
+    }                                                               \
   } while (false)
 
 int main() {

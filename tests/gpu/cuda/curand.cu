@@ -5,13 +5,13 @@
 
 #include "check.cuh"
 
-#define RAND(call)                                                                                 \
-  do {                                                                                             \
-    const curandStatus_t rand_ = (call);                                                           \
-    if (rand_ != CURAND_STATUS_SUCCESS) {                                                          \
-      std::printf("FAIL line %d: %s: %d\n", __LINE__, #call, rand_);                               \
-      std::exit(1);                                                                                \
-    }                                                                                              \
+#define RAND(call)                                                   \
+  do {                                                               \
+    const curandStatus_t rand_ = (call);                             \
+    if (rand_ != CURAND_STATUS_SUCCESS) {                            \
+      std::printf("FAIL line %d: %s: %d\n", __LINE__, #call, rand_); \
+      std::exit(1);                                                  \
+    }                                                                \
   } while (false)
 
 __global__ void start(curandStatePhilox4_32_10_t* states) {
@@ -34,8 +34,8 @@ __global__ void draw(curandStatePhilox4_32_10_t* states, unsigned* inside, int r
 int main() {
   const std::size_t n = 1 << 20;
   float* x = device_array<float>(n);
-  for (curandRngType_t type : {CURAND_RNG_PSEUDO_XORWOW, CURAND_RNG_PSEUDO_PHILOX4_32_10, CURAND_RNG_PSEUDO_MRG32K3A,
-                               CURAND_RNG_QUASI_SOBOL32}) {
+  for (curandRngType_t type : {CURAND_RNG_PSEUDO_XORWOW, CURAND_RNG_PSEUDO_PHILOX4_32_10,
+                               CURAND_RNG_PSEUDO_MRG32K3A, CURAND_RNG_QUASI_SOBOL32}) {
     curandGenerator_t generator;
     RAND(curandCreateGenerator(&generator, type));
     if (type != CURAND_RNG_QUASI_SOBOL32) RAND(curandSetPseudoRandomGeneratorSeed(generator, 7));

@@ -6,13 +6,13 @@
 
 #include "check.cuh"
 
-#define SOLVE(call)                                                                                \
-  do {                                                                                             \
-    const cusolverStatus_t solve_ = (call);                                                        \
-    if (solve_ != CUSOLVER_STATUS_SUCCESS) {                                                       \
-      std::printf("FAIL line %d: %s: %d\n", __LINE__, #call, solve_);                              \
-      std::exit(1);                                                                                \
-    }                                                                                              \
+#define SOLVE(call)                                                   \
+  do {                                                                \
+    const cusolverStatus_t solve_ = (call);                           \
+    if (solve_ != CUSOLVER_STATUS_SUCCESS) {                          \
+      std::printf("FAIL line %d: %s: %d\n", __LINE__, #call, solve_); \
+      std::exit(1);                                                   \
+    }                                                                 \
   } while (false)
 
 int main() {
@@ -59,9 +59,11 @@ int main() {
 
   CHECK(cudaMemcpy(matrix, a.data(), n * n * sizeof(double), cudaMemcpyHostToDevice));
   double* values = device_array<double>(n);
-  SOLVE(cusolverDnDsyevd_bufferSize(handle, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_LOWER, n, matrix, n, values, &size));
+  SOLVE(cusolverDnDsyevd_bufferSize(handle, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_LOWER, n, matrix, n,
+                                    values, &size));
   work = device_array<double>(size);
-  SOLVE(cusolverDnDsyevd(handle, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_LOWER, n, matrix, n, values, work, size, info));
+  SOLVE(cusolverDnDsyevd(handle, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_LOWER, n, matrix, n, values, work,
+                         size, info));
   CHECK(cudaDeviceSynchronize());
   EXPECT(from_device(info, 1)[0] == 0);
   const std::vector<double> eigenvalues = from_device(values, n);

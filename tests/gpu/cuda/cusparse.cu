@@ -6,13 +6,13 @@
 
 #include "check.cuh"
 
-#define SPARSE(call)                                                                               \
-  do {                                                                                             \
-    const cusparseStatus_t sparse_ = (call);                                                       \
-    if (sparse_ != CUSPARSE_STATUS_SUCCESS) {                                                      \
-      std::printf("FAIL line %d: %s: %d\n", __LINE__, #call, sparse_);                             \
-      std::exit(1);                                                                                \
-    }                                                                                              \
+#define SPARSE(call)                                                   \
+  do {                                                                 \
+    const cusparseStatus_t sparse_ = (call);                           \
+    if (sparse_ != CUSPARSE_STATUS_SUCCESS) {                          \
+      std::printf("FAIL line %d: %s: %d\n", __LINE__, #call, sparse_); \
+      std::exit(1);                                                    \
+    }                                                                  \
   } while (false)
 
 int main() {
@@ -35,15 +35,16 @@ int main() {
   int *row_offsets = on_device(offsets), *column_places = on_device(places);
   float *values = on_device(entries), *x = on_device(dense), *y = device_array<float>(n * columns);
   cusparseSpMatDescr_t matrix;
-  SPARSE(cusparseCreateCsr(&matrix, n, n, static_cast<std::int64_t>(places.size()), row_offsets, column_places, values,
-                           CUSPARSE_INDEX_32I, CUSPARSE_INDEX_32I, CUSPARSE_INDEX_BASE_ZERO, CUDA_R_32F));
+  SPARSE(cusparseCreateCsr(&matrix, n, n, static_cast<std::int64_t>(places.size()), row_offsets,
+                           column_places, values, CUSPARSE_INDEX_32I, CUSPARSE_INDEX_32I,
+                           CUSPARSE_INDEX_BASE_ZERO, CUDA_R_32F));
   cusparseDnVecDescr_t in, out;
   SPARSE(cusparseCreateDnVec(&in, n, x, CUDA_R_32F));
   SPARSE(cusparseCreateDnVec(&out, n, y, CUDA_R_32F));
   const float one = 1, zero = 0;
   std::size_t bytes = 0;
-  SPARSE(cusparseSpMV_bufferSize(handle, CUSPARSE_OPERATION_NON_TRANSPOSE, &one, matrix, in, &zero, out, CUDA_R_32F,
-                                 CUSPARSE_SPMV_CSR_ALG1, &bytes));
+  SPARSE(cusparseSpMV_bufferSize(handle, CUSPARSE_OPERATION_NON_TRANSPOSE, &one, matrix, in, &zero, out,
+                                 CUDA_R_32F, CUSPARSE_SPMV_CSR_ALG1, &bytes));
   void* buffer = nullptr;
   CHECK(cudaMalloc(&buffer, bytes + 1));
   SPARSE(cusparseSpMV(handle, CUSPARSE_OPERATION_NON_TRANSPOSE, &one, matrix, in, &zero, out, CUDA_R_32F,
@@ -58,11 +59,12 @@ int main() {
   cusparseDnMatDescr_t left, right;
   SPARSE(cusparseCreateDnMat(&left, n, columns, n, x, CUDA_R_32F, CUSPARSE_ORDER_COL));
   SPARSE(cusparseCreateDnMat(&right, n, columns, n, y, CUDA_R_32F, CUSPARSE_ORDER_COL));
-  SPARSE(cusparseSpMM_bufferSize(handle, CUSPARSE_OPERATION_NON_TRANSPOSE, CUSPARSE_OPERATION_NON_TRANSPOSE, &one, matrix,
-                                 left, &zero, right, CUDA_R_32F, CUSPARSE_SPMM_CSR_ALG1, &bytes));
+  SPARSE(cusparseSpMM_bufferSize(handle, CUSPARSE_OPERATION_NON_TRANSPOSE, CUSPARSE_OPERATION_NON_TRANSPOSE,
+                                 &one, matrix, left, &zero, right, CUDA_R_32F, CUSPARSE_SPMM_CSR_ALG1,
+                                 &bytes));
   CHECK(cudaMalloc(&buffer, bytes + 1));
-  SPARSE(cusparseSpMM(handle, CUSPARSE_OPERATION_NON_TRANSPOSE, CUSPARSE_OPERATION_NON_TRANSPOSE, &one, matrix, left, &zero,
-                      right, CUDA_R_32F, CUSPARSE_SPMM_CSR_ALG1, buffer));
+  SPARSE(cusparseSpMM(handle, CUSPARSE_OPERATION_NON_TRANSPOSE, CUSPARSE_OPERATION_NON_TRANSPOSE, &one,
+                      matrix, left, &zero, right, CUDA_R_32F, CUSPARSE_SPMM_CSR_ALG1, buffer));
   CHECK(cudaDeviceSynchronize());
   const std::vector<float> products = from_device(y, n * columns);
   EXPECT(products[3 * n + 7] == 2 * dense[3 * n + 7] - dense[3 * n + 6] - dense[3 * n + 8]);

@@ -3,7 +3,9 @@
 
 #include "check.cuh"
 
-__global__ void positive(const int* x) { assert(x[threadIdx.x] > 0); }
+__global__ void positive(const int* x) {
+  assert(x[threadIdx.x] > 0);
+}
 
 int main() {
   int* good = on_device(std::vector<int>{1, 2});

@@ -36,7 +36,9 @@ __device__ __noinline__ int ackermann(int m, int n) {
   return ackermann(m - 1, ackermann(m, n - 1));
 }
 
-__global__ void recurse(int* out) { out[0] = ackermann(2, 10); }
+__global__ void recurse(int* out) {
+  out[0] = ackermann(2, 10);
+}
 
 int main() {
   std::size_t bytes = 0;

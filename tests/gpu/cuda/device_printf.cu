@@ -1,4 +1,5 @@
-// printf in kernels: its text is on stdout before the synchronising call returns, between the host's own lines.
+// printf in kernels: its text is on stdout before the synchronising call returns, between the host's own
+// lines.
 #include "check.cuh"
 
 __global__ void greet(int launch) {
@@ -9,9 +10,13 @@ __global__ void one_by_one(int count) {
   for (int i = 0; i < count; i++) printf("line %d of %d\n", i, count);
 }
 
-__global__ void no_newline() { printf("[no newline]"); }
+__global__ void no_newline() {
+  printf("[no newline]");
+}
 
-__global__ void returned(int* out) { out[0] = printf("%d %d\n", 1, 2); }
+__global__ void returned(int* out) {
+  out[0] = printf("%d %d\n", 1, 2);
+}
 
 void say(const char* text) {
   std::printf("%s\n", text);

@@ -1,5 +1,6 @@
-// Driver API functions by name: the programs link with the CUDA runtime alone, so they start where there is no
-// libcuda to link with. DRIVER(cuMemAlloc) is the function that cuda.h means by that name, with its version.
+// Driver API functions by name: the programs link with the CUDA runtime alone, so they start where there is
+// no libcuda to link with. DRIVER(cuMemAlloc) is the function that cuda.h means by that name, with its
+// version.
 #pragma once
 
 #include <cuda.h>
@@ -29,20 +30,20 @@ inline const char* driver_error(CUresult result) {
 }
 
 // DCHECK(cuMemAlloc, &address, 16)
-#define DCHECK(name, ...)                                                                          \
-  do {                                                                                             \
-    const CUresult result_ = DRIVER(name)(__VA_ARGS__);                                            \
-    if (result_ != CUDA_SUCCESS) {                                                                 \
-      std::printf("FAIL line %d: %s: %s\n", __LINE__, #name, driver_error(result_));               \
-      std::exit(1);                                                                                \
-    }                                                                                              \
+#define DCHECK(name, ...)                                                            \
+  do {                                                                               \
+    const CUresult result_ = DRIVER(name)(__VA_ARGS__);                              \
+    if (result_ != CUDA_SUCCESS) {                                                   \
+      std::printf("FAIL line %d: %s: %s\n", __LINE__, #name, driver_error(result_)); \
+      std::exit(1);                                                                  \
+    }                                                                                \
   } while (false)
 
-#define DCHECK_ERROR(error, name, ...)                                                             \
-  do {                                                                                             \
-    const CUresult result_ = DRIVER(name)(__VA_ARGS__);                                            \
-    if (result_ != (error)) {                                                                      \
+#define DCHECK_ERROR(error, name, ...)                                                               \
+  do {                                                                                               \
+    const CUresult result_ = DRIVER(name)(__VA_ARGS__);                                              \
+    if (result_ != (error)) {                                                                        \
       std::printf("FAIL line %d: %s: %s, not %s\n", __LINE__, #name, driver_error(result_), #error); \
-      std::exit(1);                                                                                \
-    }                                                                                              \
+      std::exit(1);                                                                                  \
+    }                                                                                                \
   } while (false)

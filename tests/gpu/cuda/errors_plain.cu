@@ -3,7 +3,9 @@
 
 #include "check.cuh"
 
-__global__ void fine(int* x) { x[threadIdx.x] = threadIdx.x; }
+__global__ void fine(int* x) {
+  x[threadIdx.x] = threadIdx.x;
+}
 
 int main() {
   int* x = device_array<int>(1024);
@@ -36,8 +38,9 @@ int main() {
   EXPECT(from_device(x, 1024)[1023] == 1023);
   pass("work goes on");
 
-  for (cudaError_t error : {cudaSuccess, cudaErrorInvalidValue, cudaErrorMemoryAllocation, cudaErrorNotSupported,
-                            cudaErrorNoDevice, cudaErrorIllegalAddress, cudaErrorLaunchFailure}) {
+  for (cudaError_t error :
+       {cudaSuccess, cudaErrorInvalidValue, cudaErrorMemoryAllocation, cudaErrorNotSupported,
+        cudaErrorNoDevice, cudaErrorIllegalAddress, cudaErrorLaunchFailure}) {
     std::printf("%d %s: %s\n", error, cudaGetErrorName(error), cudaGetErrorString(error));
   }
   CHECK(cudaFree(x));

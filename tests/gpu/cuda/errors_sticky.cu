@@ -1,9 +1,13 @@
 // An illegal address: every later call says so, whatever it is, until the process ends.
 #include "check.cuh"
 
-__global__ void wild(int* x) { x[1ll << 42] = 1; }
+__global__ void wild(int* x) {
+  x[1ll << 42] = 1;
+}
 
-__global__ void fine(int* x) { x[0] = 1; }
+__global__ void fine(int* x) {
+  x[0] = 1;
+}
 
 int main() {
   int* x = device_array<int>(1);
@@ -25,5 +29,6 @@ int main() {
   CHECK_ERROR(cudaErrorIllegalAddress, cudaDeviceSynchronize());
   EXPECT(cudaGetLastError() == cudaErrorIllegalAddress);
   pass("and stays");
-  std::printf("%s: %s\n", cudaGetErrorName(cudaErrorIllegalAddress), cudaGetErrorString(cudaErrorIllegalAddress));
+  std::printf("%s: %s\n", cudaGetErrorName(cudaErrorIllegalAddress),
+              cudaGetErrorString(cudaErrorIllegalAddress));
 }

@@ -1,4 +1,5 @@
-// Graphs by stream capture: replays, forks and joins, copies that read host memory at replay, what capture forbids.
+// Graphs by stream capture: replays, forks and joins, copies that read host memory at replay, what capture
+// forbids.
 #include "check.cuh"
 
 __global__ void add(int* x, int term, int n) {

@@ -1,4 +1,5 @@
-// Graphs built node by node: kernels, copies, memsets, host functions, child graphs; changing what was instantiated.
+// Graphs built node by node: kernels, copies, memsets, host functions, child graphs; changing what was
+// instantiated.
 #include "check.cuh"
 
 __global__ void add(int* x, int term, int n) {
@@ -11,7 +12,9 @@ __global__ void multiply(int* x, int factor, int n) {
   if (i < n) x[i] *= factor;
 }
 
-void CUDART_CB note(void* data) { *static_cast<int*>(data) += 1; }
+void CUDART_CB note(void* data) {
+  *static_cast<int*>(data) += 1;
+}
 
 cudaKernelNodeParams kernel_params(void* function, void** arguments, int n) {
   cudaKernelNodeParams params{};
@@ -42,9 +45,11 @@ int main() {
   CHECK(cudaGraphAddMemsetNode(&clear, graph, nullptr, 0, &memset));
   cudaKernelNodeParams add_params = kernel_params(reinterpret_cast<void*>(add), add_arguments, n);
   CHECK(cudaGraphAddKernelNode(&added, graph, &clear, 1, &add_params));
-  cudaKernelNodeParams multiply_params = kernel_params(reinterpret_cast<void*>(multiply), multiply_arguments, n);
+  cudaKernelNodeParams multiply_params =
+      kernel_params(reinterpret_cast<void*>(multiply), multiply_arguments, n);
   CHECK(cudaGraphAddKernelNode(&multiplied, graph, &added, 1, &multiply_params));
-  CHECK(cudaGraphAddMemcpyNode1D(&down, graph, &multiplied, 1, host.data(), x, n * sizeof(int), cudaMemcpyDeviceToHost));
+  CHECK(cudaGraphAddMemcpyNode1D(&down, graph, &multiplied, 1, host.data(), x, n * sizeof(int),
+                                 cudaMemcpyDeviceToHost));
   cudaHostNodeParams host_params{note, &called};
   CHECK(cudaGraphAddHostNode(&noted, graph, &down, 1, &host_params));
 

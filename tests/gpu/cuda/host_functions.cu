@@ -1,10 +1,13 @@
-// Host functions in a stream: they run in its order, the stream waits for them, and they see what was copied before.
+// Host functions in a stream: they run in its order, the stream waits for them, and they see what was copied
+// before.
 #include <atomic>
 #include <thread>
 
 #include "check.cuh"
 
-__global__ void add(int* x, int term) { *x += term; }
+__global__ void add(int* x, int term) {
+  *x += term;
+}
 
 struct Diary {
   int* down;
@@ -17,7 +20,9 @@ void CUDART_CB write_down(void* data) {
   *diary->down = -1;
 }
 
-void CUDART_CB set_input(void* data) { *static_cast<int*>(data) = 500; }
+void CUDART_CB set_input(void* data) {
+  *static_cast<int*>(data) = 500;
+}
 
 void CUDART_CB wait_for_leave(void* data) {
   while (!static_cast<std::atomic<bool>*>(data)->load()) std::this_thread::yield();

@@ -18,7 +18,9 @@ __global__ void sum_list(const Node* node) {
   for (; node != nullptr; node = node->next) total += node->value;
 }
 
-__global__ void fill_table() { table[threadIdx.x] = 0.5f * threadIdx.x; }
+__global__ void fill_table() {
+  table[threadIdx.x] = 0.5f * threadIdx.x;
+}
 
 int main() {
   const int n = 1 << 20;

@@ -1,7 +1,9 @@
 // Occupancy, attributes of functions, and limits that launches must keep.
 #include "check.cuh"
 
-__global__ void small(int* out) { out[threadIdx.x] = threadIdx.x; }
+__global__ void small(int* out) {
+  out[threadIdx.x] = threadIdx.x;
+}
 
 __global__ void __launch_bounds__(128, 2) bounded(int* out) {
   __shared__ int local[1024];
@@ -21,9 +23,10 @@ int main() {
   int device = 0, value = 0;
   CHECK(cudaGetDevice(&device));
   for (cudaDeviceAttr attribute :
-       {cudaDevAttrMaxThreadsPerBlock, cudaDevAttrMaxBlockDimX, cudaDevAttrMaxGridDimX, cudaDevAttrMaxGridDimY,
-        cudaDevAttrWarpSize, cudaDevAttrMaxSharedMemoryPerBlock, cudaDevAttrMaxSharedMemoryPerBlockOptin,
-        cudaDevAttrMaxRegistersPerBlock, cudaDevAttrMultiProcessorCount, cudaDevAttrMaxThreadsPerMultiProcessor,
+       {cudaDevAttrMaxThreadsPerBlock, cudaDevAttrMaxBlockDimX, cudaDevAttrMaxGridDimX,
+        cudaDevAttrMaxGridDimY, cudaDevAttrWarpSize, cudaDevAttrMaxSharedMemoryPerBlock,
+        cudaDevAttrMaxSharedMemoryPerBlockOptin, cudaDevAttrMaxRegistersPerBlock,
+        cudaDevAttrMultiProcessorCount, cudaDevAttrMaxThreadsPerMultiProcessor,
         cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor, cudaDevAttrTotalConstantMemory,
         cudaDevAttrL2CacheSize, cudaDevAttrUnifiedAddressing, cudaDevAttrConcurrentKernels}) {
     CHECK(cudaDeviceGetAttribute(&value, attribute, device));
@@ -56,13 +59,15 @@ int main() {
   int* out = device_array<int>(1024);
   int most = 0;
   CHECK(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
-  CHECK_ERROR(cudaErrorInvalidValue, (large<<<1, 32, static_cast<std::size_t>(most)>>>(out, most / 4), cudaGetLastError()));
+  CHECK_ERROR(cudaErrorInvalidValue,
+              (large<<<1, 32, static_cast<std::size_t>(most)>>>(out, most / 4), cudaGetLastError()));
   CHECK(cudaFuncSetAttribute(large, cudaFuncAttributeMaxDynamicSharedMemorySize, most));
   CHECK(cudaFuncGetAttributes(&attributes, large));
   EXPECT(attributes.maxDynamicSharedSizeBytes == most);
   large<<<1, 32, static_cast<std::size_t>(most)>>>(out, most / 4);
   EXPECT(from_device(out, 1)[0] == most / 4 - 1);
-  CHECK_ERROR(cudaErrorInvalidValue, cudaFuncSetAttribute(large, cudaFuncAttributeMaxDynamicSharedMemorySize, most + 1));
+  CHECK_ERROR(cudaErrorInvalidValue,
+              cudaFuncSetAttribute(large, cudaFuncAttributeMaxDynamicSharedMemorySize, most + 1));
   (void)cudaGetLastError();
   pass("more shared memory, once allowed");
 

@@ -1,4 +1,5 @@
-// What reaches other devices and processes works or is refused with an error that says so, and nothing breaks by it.
+// What reaches other devices and processes works or is refused with an error that says so, and nothing breaks
+// by it.
 #include "check.cuh"
 
 // A slice may refuse what the GPU itself can do, so the answer is not printed, only judged.

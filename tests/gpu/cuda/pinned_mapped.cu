@@ -70,7 +70,8 @@ int main() {
   CHECK(cudaDeviceSynchronize());
   EXPECT(static_cast<int*>(pages)[999] == static_cast<int>(0x01010101u * 0x01010101u));
   EXPECT(static_cast<int*>(pages)[1000] == 0x01010101);
-  CHECK_ERROR(cudaErrorHostMemoryAlreadyRegistered, cudaHostRegister(pages, 1 << 20, cudaHostRegisterDefault));
+  CHECK_ERROR(cudaErrorHostMemoryAlreadyRegistered,
+              cudaHostRegister(pages, 1 << 20, cudaHostRegisterDefault));
   CHECK(cudaHostUnregister(pages));
   CHECK_ERROR(cudaErrorHostMemoryNotRegistered, cudaHostUnregister(pages));
   pass("registered memory");

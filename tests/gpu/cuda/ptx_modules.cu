@@ -102,7 +102,8 @@ int main() {
     unsigned n;
   } packed{x, 4};
   std::size_t size = sizeof(unsigned*) + sizeof(unsigned);
-  void* extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, &packed, CU_LAUNCH_PARAM_BUFFER_SIZE, &size, CU_LAUNCH_PARAM_END};
+  void* extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, &packed, CU_LAUNCH_PARAM_BUFFER_SIZE, &size,
+                   CU_LAUNCH_PARAM_END};
   DCHECK(cuLaunchKernel, twice, 1, 1, 1, 4, 1, 1, 0, nullptr, nullptr, extra);
   DCHECK(cuCtxSynchronize);
   EXPECT(from_device(x, 4)[3] == 8);
@@ -120,10 +121,10 @@ int main() {
 
   CUlinkState link = nullptr;
   DCHECK(cuLinkCreate, 0, nullptr, nullptr, &link);
-  DCHECK(cuLinkAddData, link, CU_JIT_INPUT_PTX, const_cast<char*>(kCaller), std::strlen(kCaller) + 1, "caller", 0, nullptr,
-         nullptr);
-  DCHECK(cuLinkAddData, link, CU_JIT_INPUT_PTX, const_cast<char*>(kCalled), std::strlen(kCalled) + 1, "called", 0, nullptr,
-         nullptr);
+  DCHECK(cuLinkAddData, link, CU_JIT_INPUT_PTX, const_cast<char*>(kCaller), std::strlen(kCaller) + 1,
+         "caller", 0, nullptr, nullptr);
+  DCHECK(cuLinkAddData, link, CU_JIT_INPUT_PTX, const_cast<char*>(kCalled), std::strlen(kCalled) + 1,
+         "called", 0, nullptr, nullptr);
   void* image = nullptr;
   DCHECK(cuLinkComplete, link, &image, &size);
   EXPECT(size > 0);

@@ -1,7 +1,9 @@
 // Stream memory operations of the driver API: a stream writes a word, another waits for it.
 #include "driver.cuh"
 
-__global__ void add(int* x, int term) { *x += term; }
+__global__ void add(int* x, int term) {
+  *x += term;
+}
 
 int main() {
   CHECK(cudaFree(nullptr));

@@ -27,11 +27,17 @@ __global__ void name(char* out) {
 }
 
 using Function = float (*)(float);
-__device__ float doubled(float x) { return 2 * x; }
-__device__ float squared(float x) { return x * x; }
+__device__ float doubled(float x) {
+  return 2 * x;
+}
+__device__ float squared(float x) {
+  return x * x;
+}
 __device__ Function functions[2] = {doubled, squared};
 
-__global__ void by_pointer(float* x) { *x = functions[1](*x) + functions[0](*x); }
+__global__ void by_pointer(float* x) {
+  *x = functions[1](*x) + functions[0](*x);
+}
 
 int main() {
   const int n = 64;

@@ -26,7 +26,8 @@ __global__ void through_pipeline(const int4* in, int4* out, int rounds) {
   __pipeline_commit();
   for (int i = 0; i < rounds; i++) {
     if (i + 1 < rounds) {
-      __pipeline_memcpy_async(&tile[(i + 1) % 2][threadIdx.x], &in[(i + 1) * 128 + threadIdx.x], sizeof(int4));
+      __pipeline_memcpy_async(&tile[(i + 1) % 2][threadIdx.x], &in[(i + 1) * 128 + threadIdx.x],
+                              sizeof(int4));
     }
     __pipeline_commit();
     __pipeline_wait_prior(1);

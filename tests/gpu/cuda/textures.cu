@@ -6,9 +6,11 @@ __global__ void fetch(cudaTextureObject_t texture, float* out, int n) {
   if (i < n) out[i] = tex1Dfetch<float>(texture, n - 1 - i);
 }
 
-__global__ void sample(cudaTextureObject_t texture, float* out, int width, int height, float scale, float shift) {
+__global__ void sample(cudaTextureObject_t texture, float* out, int width, int height, float scale,
+                       float shift) {
   const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y;
-  if (x < width && y < height) out[y * width + x] = tex2D<float>(texture, x * scale + shift, y * scale + shift);
+  if (x < width && y < height)
+    out[y * width + x] = tex2D<float>(texture, x * scale + shift, y * scale + shift);
 }
 
 __global__ void sample_bytes(cudaTextureObject_t texture, float* out, int n) {
@@ -18,11 +20,13 @@ __global__ void sample_bytes(cudaTextureObject_t texture, float* out, int n) {
 
 __global__ void sample_layers(cudaTextureObject_t texture, float* out, int width, int layers) {
   const int x = threadIdx.x, layer = blockIdx.x;
-  if (x < width && layer < layers) out[layer * width + x] = tex2DLayered<float>(texture, x + 0.5f, 0.5f, layer);
+  if (x < width && layer < layers)
+    out[layer * width + x] = tex2DLayered<float>(texture, x + 0.5f, 0.5f, layer);
 }
 
-cudaTextureObject_t make(const cudaResourceDesc& resource, cudaTextureAddressMode address, cudaTextureFilterMode filter,
-                         bool normalised = false, cudaTextureReadMode read = cudaReadModeElementType) {
+cudaTextureObject_t make(const cudaResourceDesc& resource, cudaTextureAddressMode address,
+                         cudaTextureFilterMode filter, bool normalised = false,
+                         cudaTextureReadMode read = cudaReadModeElementType) {
   cudaTextureDesc description{};
   for (auto& mode : description.addressMode) mode = address;
   description.filterMode = filter;

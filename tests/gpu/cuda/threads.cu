@@ -9,7 +9,9 @@ __global__ void mix(unsigned* x, int n, unsigned seed) {
   if (i < n) x[i] = (x[i] ^ seed) * 2654435761u + i;
 }
 
-__global__ void increment(int* x) { atomicAdd(x, 1); }
+__global__ void increment(int* x) {
+  atomicAdd(x, 1);
+}
 
 int main() {
   const int threads = 8, rounds = 60, n = 10'000;

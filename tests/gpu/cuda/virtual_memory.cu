@@ -2,7 +2,8 @@
 #include "driver.cuh"
 
 __global__ void fill(int* x, int value, std::size_t n) {
-  for (std::size_t i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) x[i] = value;
+  for (std::size_t i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
+    x[i] = value;
 }
 
 int main() {
