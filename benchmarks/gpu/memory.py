@@ -29,12 +29,16 @@ def _mappings(pid: int) -> Iterator[tuple[str, dict[str, int]]]:
 
 
 def of_process(pid: int) -> dict[str, int]:
-    """Bytes: resident now and at most, proportional, and of these the hook's library and the shared mappings."""
+    """Bytes: resident now and at most, proportional, and of these the hook's library and the shared mappings.
+
+    `own_rss` leaves the shared mappings out: their pages come in as the ring goes round for the first time.
+    """
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     values = dict(line.split(":", 1) for line in status if ":" in line)
     sizes = {
         "rss": int(values["VmRSS"].split()[0]) << 10,
         "peak_rss": int(values["VmHWM"].split()[0]) << 10,
+        "own_rss": 0,
         "pss": 0,
         "hook_library_rss": 0,
         "shared_rss": 0,
@@ -45,6 +49,8 @@ def of_process(pid: int) -> dict[str, int]:
         if path.startswith(SHARED_PREFIX):
             sizes["shared_rss"] += mapping.get("Rss", 0)
             sizes["shared_pss"] += mapping.get("Pss", 0)
-        elif HOOK_FOLDER in path:
+            continue
+        sizes["own_rss"] += mapping.get("Rss", 0)
+        if HOOK_FOLDER in path:
             sizes["hook_library_rss"] += mapping.get("Rss", 0)
     return sizes

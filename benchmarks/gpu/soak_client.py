@@ -115,7 +115,7 @@ def tell(cuda: Driver, quarter: int) -> None:
     said: dict[str, Any] = {
         "quarter": quarter,
         "pid": os.getpid(),
-        "rss": memory.of_process(os.getpid())["rss"],
+        "rss": memory.of_process(os.getpid())["own_rss"],
         "fds": len(list(Path("/proc/self/fd").iterdir())),
         "used": total.value - free.value,
     }
