@@ -7,6 +7,8 @@ learner finds it.
 from __future__ import annotations
 
 import json
+import os
+import select
 import subprocess
 import sys
 import time
@@ -18,6 +20,9 @@ from gpu import memory
 from gpu.sides import HOOKED, SIDES, Sides, last_line
 
 TIMEOUT_S = 120.0
+REST_TIMEOUT_S = 60.0
+REST_S = 0.3
+ALLOWED_TICKS = round(0.1 * REST_S * os.sysconf("SC_CLK_TCK"))
 
 
 @dataclass
@@ -57,10 +62,15 @@ def _once(sides: Sides, side: str, name: str, starts: Starts) -> None:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
+            # So that killing reaches what `tfusion run` started.
+            start_new_session=True,
         )
     assert process.stdin is not None
     assert process.stdout is not None
     try:
+        if not select.select([process.stdout], [], [], TIMEOUT_S)[0]:
+            os.killpg(process.pid, 9)
+            raise RuntimeError(f"{side}: there was no result after {TIMEOUT_S:g} s")
         line = process.stdout.readline()
         wall_ms = (time.monotonic() - began) * 1e3
         if not line:
@@ -83,7 +93,7 @@ def _once(sides: Sides, side: str, name: str, starts: Starts) -> None:
         try:
             process.wait(TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, 9)
             process.wait()
         process.stdout.close()
 
@@ -109,16 +119,18 @@ def _processor_ticks(pid: int) -> int:
 
 def wait_for_warm_workers(sides: Sides) -> None:
     """Waits until the daemon's workers are started and idle. Raises RuntimeError if they do not come to rest."""
-    # Nothing tells from outside that a worker is warm. One that is waits, and so uses no processor; one that starts
-    # is busy. So: no session is open, and for three tenths of a second no worker has come, gone, or worked.
-    deadline = time.monotonic() + TIMEOUT_S
+    # Nothing tells from outside that a worker is warm. One that is waits, and so uses next to no processor; one that
+    # starts is busy. So: for three tenths of a second no worker has come or gone, and all together have worked less
+    # than a tenth of that.
+    deadline = time.monotonic() + REST_TIMEOUT_S
     seen: dict[int, int] = {}
-    since = time.monotonic()
+    since = 0.0
     while time.monotonic() < deadline:
         now = {pid: _processor_ticks(pid) for pid in _workers(sides)}
-        if now != seen or not now:
+        worked_ticks = sum(now.values()) - sum(seen.values())
+        if not now or now.keys() != seen.keys() or worked_ticks > ALLOWED_TICKS:
             seen, since = now, time.monotonic()
-        elif time.monotonic() - since > 0.3:
+        elif time.monotonic() - since > REST_S:
             return
         time.sleep(0.02)
     raise RuntimeError("the daemon's workers do not come to rest")
