@@ -8,6 +8,7 @@
 #   make tidy       clang-tidy over all C++
 #   make format     what lint would have formatted
 #   make bench      the benchmarks (see benchmarks/)
+#   make bench-gpu  learners' programs, native and under a slice in turn (BENCH="--only mlp,graph --record")
 #   make clean      removes .venv, build/ and caches
 #
 # Needs: Linux, Python 3.10 or newer with venv, gcc and g++ 11 or newer, make. CMake, Ninja, clang-format, clang-tidy
@@ -29,7 +30,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Programs run from here: in the root, Python would import the packages of the tree, which lack what CMake builds.
 RUN_DIR := $(ROOT)/build/run
 CXX_DIRS := $(wildcard kernel_hook gpu_server tests benchmarks)
-CXX_FILES = $(shell find $(CXX_DIRS) \( -name '*.cpp' -o -name '*.hpp' -o -name '*.h' \) -not -path '*/.*')
+CXX_FILES = $(shell find $(CXX_DIRS) \( -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' \) -not -path '*/.*')
 # What the installed package is made of.
 SOURCES := $(shell find jupyter_tfusion gpu_server kernel_hook cmake -type f \
 	-not -name '*.pyc' -not -name '*_pb2*' -not -name '.*') \
@@ -42,9 +43,9 @@ export TFUSION_WERROR ?= ON
 # A run must not depend on what the surrounding shell is configured for.
 unexport PYTHONPATH PYTHONHOME LD_PRELOAD TFUSION_SERVER
 
-.PHONY: help install demo test test-gpu fuzz lint lint-python lint-cpp tidy format bench clean
+.PHONY: help install demo test test-gpu fuzz lint lint-python lint-cpp tidy format bench bench-gpu clean
 help:
-	@sed -n '3,12s/^# \{0,3\}//p' Makefile
+	@sed -n '3,13s/^# \{0,3\}//p' Makefile
 
 $(STAMPS)/venv:
 	@command -v $(PYTHON) >/dev/null || { \
@@ -119,6 +120,11 @@ format: $(STAMPS)/lint
 
 bench: $(STAMPS)/package | $(RUN_DIR)
 	@cd $(RUN_DIR) && $(BIN)/python $(ROOT)/benchmarks/run.py
+
+# What a workload needs (PyTorch, JAX, ...) must be in .venv; what is missing is left out, and said.
+BENCH ?=
+bench-gpu: $(STAMPS)/package | $(RUN_DIR)
+	@cd $(RUN_DIR) && $(BIN)/python $(ROOT)/benchmarks/run_gpu.py $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

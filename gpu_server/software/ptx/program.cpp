@@ -30,6 +30,8 @@ class CompiledProgram final : public Program {
                           variable.space == Space::constant});
     }
     check_initialisers();
+    // Last, and no variable of the texts: whoever adds up the sizes to come must count it too.
+    if (symbols_.uses_heap) globals_.push_back({"device heap of malloc()", DeviceHeap::kBytes, 256, false});
   }
 
   std::span<const KernelInfo> kernels() const override { return infos_; }
@@ -37,9 +39,10 @@ class CompiledProgram final : public Program {
 
   void instantiate(const PlaceGlobal& place) override {
     addresses_.assign(symbols_.variables.size(), 0);
-    for (std::size_t i = 0; i < globals_.size(); ++i) addresses_[variable_of_global_[i]] = place(globals_[i]);
-    for (std::size_t i = 0; i < globals_.size(); ++i) initialise(variable_of_global_[i], globals_[i].bytes);
-    if (symbols_.uses_heap) heap_.emplace(place({"device heap of malloc()", DeviceHeap::kBytes, 256, false}));
+    const std::size_t variables = variable_of_global_.size();
+    for (std::size_t i = 0; i < variables; ++i) addresses_[variable_of_global_[i]] = place(globals_[i]);
+    for (std::size_t i = 0; i < variables; ++i) initialise(variable_of_global_[i], globals_[i].bytes);
+    if (symbols_.uses_heap) heap_.emplace(place(globals_.back()));
     for (FunctionCode& function : functions_) {
       for (ConstantRow& row : function.constants) {
         if (row.symbol < 0) continue;
