@@ -110,7 +110,7 @@ def test_functions_are_found_by_plain_names(driver: Driver, name: str, version: 
     assert status.value == 0
 
 
-@pytest.mark.parametrize("name", ["cuGraphLaunch", "malloc", "", "tfusionSoftwareSetPrint"])
+@pytest.mark.parametrize("name", ["cuTexRefCreate", "malloc", "", "tfusionSoftwareSetPrint"])
 def test_what_the_driver_lacks_is_not_found(driver: Driver, name: str) -> None:
     found, status = ctypes.c_void_p(1), ctypes.c_int(-1)
     arguments = (name.encode(), ctypes.byref(found), 13000, 0, ctypes.byref(status))
