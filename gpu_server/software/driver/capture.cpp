@@ -56,17 +56,6 @@ void release_stream(Stream& stream, GraphLock& lock) {
   count_blocking(stream, false);
 }
 
-// Adds what make() answers under the lock.
-template <class Make>
-void add_node(Stream& stream, Make&& make) {
-  const GraphLock lock;
-  // Another thread may have ended the capture since the caller looked.
-  require(stream.capture != nullptr && !stream.capture->invalidated,
-          CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
-  GraphNode* const node = stream.capture->graph->add(make(), stream.tips);
-  stream.tips.assign(1, node);
-}
-
 }  // namespace
 
 Capture::Capture(CUstreamCaptureMode capture_mode, std::shared_ptr<Graph> into, bool is_own_graph)
@@ -146,12 +135,13 @@ void forbid_in_slowly(const Context& context) {
 }
 
 void capture_work(Stream& stream, const Context& owner, std::shared_ptr<const Work> work) {
-  add_node(stream, [&] { return NodeDescription{work->type(), work, nullptr, owner.handle}; });
-}
-
-void capture_child(Stream& stream, const Context& owner,
-                   const std::function<std::shared_ptr<Graph>()>& make) {
-  add_node(stream, [&] { return NodeDescription{CU_GRAPH_NODE_TYPE_GRAPH, nullptr, make(), owner.handle}; });
+  const GraphLock lock;
+  // Another thread may have ended the capture since the caller looked.
+  require(stream.capture != nullptr && !stream.capture->invalidated,
+          CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+  GraphNode* const node =
+      stream.capture->graph->add({work->type(), work, nullptr, owner.handle}, stream.tips);
+  stream.tips.assign(1, node);
 }
 
 void capture_record(const Stream& stream, Event& event) {

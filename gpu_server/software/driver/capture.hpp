@@ -6,7 +6,6 @@
 #pragma once
 
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -75,9 +74,6 @@ inline void forbid_in(const Context& context) {
 
 // Adds a node to the graph that the stream captures into. Precondition: captures() was true.
 void capture_work(Stream& stream, const Context& owner, std::shared_ptr<const Work> work);
-// The child graph is made under the lock.
-void capture_child(Stream& stream, const Context& owner,
-                   const std::function<std::shared_ptr<Graph>()>& make);
 
 // An event recorded in a capturing stream stands for the stream's last nodes.
 void capture_record(const Stream& stream, Event& event);

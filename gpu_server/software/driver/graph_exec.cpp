@@ -185,18 +185,6 @@ void submit(Stream& stream, const std::shared_ptr<Context>& owner, const std::sh
   }
 }
 
-// A captured launch becomes a child graph, in which disabled nodes do nothing for good.
-void blank_disabled(const Graph& from, const Steps& steps, Graph& to) {
-  for (std::size_t index = 0; index < from.nodes.size(); ++index) {
-    const GraphNode& node = *from.nodes[index];
-    if (node.what.child) {
-      blank_disabled(*node.what.child, steps, *to.nodes[index]->what.child);
-    } else if (!steps.all[node.step].enabled) {
-      to.nodes[index]->what = NodeDescription{};
-    }
-  }
-}
-
 }  // namespace
 }  // namespace tfusion::software::driver
 
@@ -234,6 +222,7 @@ CUresult cuGraphInstantiateWithParams(CUgraphExec* phGraphExec, CUgraph hGraph,
 
 CUresult cuGraphExecDestroy(CUgraphExec hGraphExec) {
   return call([&] {
+    forbid_unsafe_call();
     GraphLock lock;
     const auto executable = executable_of(hGraphExec);
     lock.discard(executable);
@@ -263,16 +252,7 @@ CUresult cuGraphLaunch(CUgraphExec hGraphExec, CUstream hStream) {
   return context_call([&](const std::shared_ptr<Context>& context) {
     const auto stream = stream_of(*context, hStream);
     const auto owner = context_of(*stream);
-    if (captures(*stream, *owner)) {
-      capture_child(*stream, *owner, [&] {
-        const auto executable = executable_of(hGraphExec);
-        require(!executable->has_memory_nodes, CUDA_ERROR_NOT_SUPPORTED);
-        auto child = executable->graph->clone(true);
-        blank_disabled(*executable->graph, *executable->steps, *child);
-        return child;
-      });
-      return;
-    }
+    forbid_on(*stream, *owner);  // a program adds the graph as a child instead
     std::shared_ptr<const Steps> steps;
     {
       GraphLock lock;
