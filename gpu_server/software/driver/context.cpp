@@ -8,6 +8,7 @@
 #include "device.hpp"
 #include "device_memory.hpp"
 #include "entry.hpp"
+#include "graph_memory.hpp"
 #include "host_memory.hpp"
 
 namespace tfusion::software::driver {
@@ -50,6 +51,7 @@ void destroy(const std::shared_ptr<Context>& context) {
       release_device_memory(region);
     }
   }
+  drop_displaced_graph_allocations();
 }
 
 CUresult create(CUcontext* result, unsigned flags, CUdevice device) {

@@ -6,10 +6,13 @@
 #include <algorithm>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "device.hpp"
 #include "device_memory.hpp"
 #include "entry.hpp"
+#include "graph.hpp"
 
 namespace tfusion::software::driver {
 
@@ -99,10 +102,32 @@ void publish_graph_allocation(const std::shared_ptr<GraphAllocation>& allocation
 }
 
 std::shared_ptr<GraphAllocation> find_graph_allocation(std::uint64_t address) {
-  Registry& all = registry();
-  const std::lock_guard lock(all.mutex);
-  const auto found = all.by_address.find(address);
-  return found == all.by_address.end() ? nullptr : found->second.lock();
+  std::shared_ptr<GraphAllocation> allocation;
+  {
+    Registry& all = registry();
+    const std::lock_guard lock(all.mutex);
+    const auto found = all.by_address.find(address);
+    if (found != all.by_address.end()) allocation = found->second.lock();
+  }
+  const auto lock = driver().memory.lock();
+  return allocation && allocation->is_placed() ? allocation : nullptr;
+}
+
+void drop_displaced_graph_allocations() {
+  std::vector<std::shared_ptr<GraphAllocation>> displaced;
+  {
+    Registry& all = registry();
+    const std::lock_guard lock(all.mutex);
+    for (const auto& [address, weak] : all.by_address) {
+      if (auto allocation = weak.lock()) displaced.push_back(std::move(allocation));
+    }
+  }
+  {
+    const auto lock = driver().memory.lock();
+    std::erase_if(displaced, [](const auto& allocation) { return allocation->is_placed(); });
+  }
+  GraphLock lock;
+  for (const auto& allocation : displaced) lock.discard(std::exchange(allocation->alive, nullptr));
 }
 
 std::uint64_t free_graph_allocation(const std::shared_ptr<GraphAllocation>& allocation) {

@@ -24,6 +24,9 @@ class GraphAllocation : public std::enable_shared_from_this<GraphAllocation> {
   void allow() const noexcept;
   void forbid() const noexcept;
 
+  // False when the end of its context has taken the memory. Precondition: the MemoryMap is locked.
+  bool is_placed() const;
+
   const std::size_t bytes;
   const std::uint64_t address;
   const CUmemPoolProps properties;
@@ -34,9 +37,6 @@ class GraphAllocation : public std::enable_shared_from_this<GraphAllocation> {
   std::shared_ptr<GraphAllocation> alive;  // itself, from a launch that allocates it to what frees it
 
  private:
-  // False when the end of its context has taken the memory. Precondition: the MemoryMap is locked.
-  bool is_placed() const;
-
   std::uint64_t region_id_ = 0;
 };
 
@@ -59,6 +59,9 @@ void publish_graph_allocation(const std::shared_ptr<GraphAllocation>& allocation
 
 // The allocation at this address, or null.
 std::shared_ptr<GraphAllocation> find_graph_allocation(std::uint64_t address);
+
+// The end of a context has taken memory from the MemoryMap: nothing will free it any more.
+void drop_displaced_graph_allocations();
 
 // cuMemFree and cuMemFreeAsync of such memory, which is freed when the queue comes to it. Answers the number
 // of that task; throws CUDA_ERROR_INVALID_VALUE if no launch has allocated it.
