@@ -137,8 +137,7 @@ void forbid_in_slowly(const Context& context) {
 void capture_work(Stream& stream, const Context& owner, std::shared_ptr<const Work> work) {
   const GraphLock lock;
   // Another thread may have ended the capture since the caller looked.
-  require(stream.capture != nullptr && !stream.capture->invalidated,
-          CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+  require(stream.capture != nullptr && !stream.capture->invalidated, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
   GraphNode* const node =
       stream.capture->graph->add({work->type(), work, nullptr, owner.handle}, stream.tips);
   stream.tips.assign(1, node);

@@ -26,9 +26,9 @@ class Capture {
 
   const std::uint64_t id;
   const CUstreamCaptureMode mode;
-  const std::thread::id thread;  // that began it
-  const bool owns_graph;         // false if it adds to a graph of the program's
-  std::shared_ptr<Graph> graph;  // null once the capture has ended
+  const std::thread::id thread;                  // that began it
+  const bool owns_graph;                         // false if it adds to a graph of the program's
+  std::shared_ptr<Graph> graph;                  // null once the capture has ended
   std::vector<std::shared_ptr<Stream>> streams;  // the first is where it began
   std::vector<GraphNode*> loose;                 // the last nodes of streams that were destroyed meanwhile
   bool invalidated = false;
@@ -51,8 +51,8 @@ inline bool is_involved(const Stream& stream, const Context& owner) noexcept {
          (stream.is_legacy() && owner.capturing_blocking_streams.load(std::memory_order_acquire) != 0);
 }
 
-// Whether work for the stream becomes nodes. Throws CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, or ..._IMPLICIT for
-// the legacy stream, whose work would have to wait for a capturing stream.
+// Whether work for the stream becomes nodes. Throws CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, or ..._IMPLICIT
+// for the legacy stream, whose work would have to wait for a capturing stream.
 inline bool captures(const Stream& stream, const Context& owner) {
   return is_involved(stream, owner) && captures_slowly(stream, owner);
 }

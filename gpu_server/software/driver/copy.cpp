@@ -180,8 +180,8 @@ CUresult copy(const std::shared_ptr<Context>& context, CUstream stream_handle, c
     submit_captured(*stream, owner, what);
     return CUDA_SUCCESS;
   }
-  const std::uint64_t number =
-      enqueue(*stream, owner, [transfer = std::move(transfer)](Context& running) noexcept { transfer.run(running); });
+  const std::uint64_t number = enqueue(
+      *stream, owner, [transfer = std::move(transfer)](Context& running) noexcept { transfer.run(running); });
   return wait || !on_device ? finish(*owner, number) : CUDA_SUCCESS;
 }
 

@@ -3,8 +3,8 @@
 //
 // Locks of the driver, and their order. Each is held for a few instructions and none while waiting for the
 // queue, submitting to it (submit() may wait for room) or calling into the executor:
-//   0. Driver::graph_mutex      graphs and captures; before 2 to 4. What it guards is dropped after it is given
-//   up
+//   0. Driver::graph_mutex      graphs and captures; before 2 to 4. What it guards is dropped after it is
+//   given up
 //   1. Driver::primary_mutex    state of the primary context
 //   2. MemoryMap::mutex_        regions, reservations
 //   3. HandleTable::mutex_      a leaf

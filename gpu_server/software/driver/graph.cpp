@@ -44,7 +44,8 @@ void Graph::remove(GraphNode& node, GraphLock& lock) {
   driver().handles.remove(node.handle);
   if (node.what.child) node.what.child->withdraw();
   node.graph = nullptr;
-  const auto found = std::find_if(nodes.begin(), nodes.end(), [&](const auto& each) { return each.get() == &node; });
+  const auto found =
+      std::find_if(nodes.begin(), nodes.end(), [&](const auto& each) { return each.get() == &node; });
   lock.discard(std::move(*found));
   nodes.erase(found);
 }
@@ -102,7 +103,8 @@ std::vector<GraphNode*> Graph::order(const GraphNode** cyclic) const {
     }
   }
   if (ordered.size() == nodes.size()) return ordered;
-  const auto stuck = std::find_if(missing.begin(), missing.end(), [](std::size_t count) { return count != 0; });
+  const auto stuck =
+      std::find_if(missing.begin(), missing.end(), [](std::size_t count) { return count != 0; });
   *cyclic = nodes[static_cast<std::size_t>(stuck - missing.begin())].get();
   return {};
 }

@@ -158,9 +158,8 @@ CUresult cuGraphNodeFindInClone(CUgraphNode* phNode, CUgraphNode hOriginalNode, 
     const auto original = node_of(hOriginalNode);
     const auto clone = graph_of(hClonedGraph);
     require(clone->cloned_from == original->graph->handle);
-    const auto found = std::find_if(clone->nodes.begin(), clone->nodes.end(), [&](const auto& node) {
-      return node->original == original->handle;
-    });
+    const auto found = std::find_if(clone->nodes.begin(), clone->nodes.end(),
+                                    [&](const auto& node) { return node->original == original->handle; });
     require(found != clone->nodes.end());
     *phNode = handle_of<CUgraphNode>(**found);
   });

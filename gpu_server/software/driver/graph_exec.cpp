@@ -44,9 +44,9 @@ std::shared_ptr<GraphExec> executable_of(CUgraphExec handle) {
 
 namespace {
 
-constexpr std::uint64_t kKnownFlags =
-    CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH | CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH |
-    CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY;
+constexpr std::uint64_t kKnownFlags = CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH |
+                                      CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH |
+                                      CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY;
 
 // Lays the nodes out, those of child graphs in the place of their node. False on a cycle, of which `cyclic`
 // is a node.
@@ -80,8 +80,7 @@ bool lay_out(const Graph& graph, GraphExec& executable, std::uint64_t& cyclic) {
 void instantiate(CUgraphExec* result, CUgraph handle, CUDA_GRAPH_INSTANTIATE_PARAMS& params) {
   params.hErrNode_out = nullptr;
   params.result_out = CUDA_GRAPH_INSTANTIATE_ERROR;
-  const std::uint64_t flags =
-      params.flags & ~static_cast<std::uint64_t>(CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD);
+  const std::uint64_t flags = params.flags & ~static_cast<std::uint64_t>(CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD);
   require(result != nullptr && (flags & ~kKnownFlags) == 0);
   // No kernel of this device can launch a graph.
   require((flags & CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH) == 0, CUDA_ERROR_NOT_SUPPORTED);
@@ -145,8 +144,7 @@ void claim_memory(const GraphExec& executable, GraphLock& lock) {
     }
   }
   for (const auto& [allocation, lives_after] : alive) {
-    lock.discard(
-        std::exchange(allocation->alive, lives_after ? allocation->shared_from_this() : nullptr));
+    lock.discard(std::exchange(allocation->alive, lives_after ? allocation->shared_from_this() : nullptr));
   }
 }
 
@@ -165,7 +163,8 @@ void run_steps(const Steps& steps, std::size_t first, std::size_t end, Context& 
   }
 }
 
-void submit(Stream& stream, const std::shared_ptr<Context>& owner, const std::shared_ptr<const Steps>& steps) {
+void submit(Stream& stream, const std::shared_ptr<Context>& owner,
+            const std::shared_ptr<const Steps>& steps) {
   std::vector<std::shared_ptr<Context>> contexts;
   for (const std::uint64_t each : steps->contexts) {
     contexts.push_back(driver().handles.get<Context>(each, CUDA_ERROR_CONTEXT_IS_DESTROYED));

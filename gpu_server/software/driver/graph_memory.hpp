@@ -32,8 +32,8 @@ class GraphAllocation : public std::enable_shared_from_this<GraphAllocation> {
   const CUmemPoolProps properties;
 
   // Guarded by Driver::graph_mutex.
-  std::uint64_t graph = 0;       // handle of the graph with the allocation node
-  std::uint64_t freed_by = 0;    // handle of a graph with a free node
+  std::uint64_t graph = 0;                 // handle of the graph with the allocation node
+  std::uint64_t freed_by = 0;              // handle of a graph with a free node
   std::shared_ptr<GraphAllocation> alive;  // itself, from a launch that allocates it to what frees it
 
  private:

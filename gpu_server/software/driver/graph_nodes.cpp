@@ -47,8 +47,8 @@ CUresult add(CUgraphNode* result, CUgraph handle, const Dependencies& dependenci
   });
 }
 
-CUresult add_child(CUgraphNode* result, CUgraph handle, const Dependencies& dependencies, CUgraph child_handle,
-                   CUgraphChildGraphNodeOwnership ownership) {
+CUresult add_child(CUgraphNode* result, CUgraph handle, const Dependencies& dependencies,
+                   CUgraph child_handle, CUgraphChildGraphNodeOwnership ownership) {
   return add_under_lock(result, handle, dependencies, [&](const Graph& graph, GraphLock&) {
     const auto child = graph_of(child_handle);
     NodeDescription what;
@@ -273,9 +273,8 @@ CUresult cuGraphKernelNodeSetParams_v2(CUgraphNode hNode, const CUDA_KERNEL_NODE
 }
 
 CUresult cuGraphMemcpyNodeGetParams(CUgraphNode hNode, CUDA_MEMCPY3D* nodeParams) {
-  return get(hNode, nodeParams, [&](const GraphNode& node) {
-    *nodeParams = *description<Transfer>(node.what).described;
-  });
+  return get(hNode, nodeParams,
+             [&](const GraphNode& node) { *nodeParams = *description<Transfer>(node.what).described; });
 }
 
 CUresult cuGraphMemcpyNodeSetParams(CUgraphNode hNode, const CUDA_MEMCPY3D* nodeParams) {

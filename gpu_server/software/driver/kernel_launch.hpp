@@ -29,8 +29,8 @@ struct KernelLaunch {
 
   // For a graph's kernel node, what its program asks back.
   CUfunction function = nullptr;
-  CUkernel kernel = nullptr;                // if it was named so, and `function` is null
-  bool packed = false;                      // the parameters came through `extra`
+  CUkernel kernel = nullptr;                  // if it was named so, and `function` is null
+  bool packed = false;                        // the parameters came through `extra`
   std::vector<CUlaunchAttribute> attributes;  // all but CU_LAUNCH_ATTRIBUTE_COOPERATIVE, each once
 };
 

@@ -99,7 +99,8 @@ std::vector<std::byte> parameter_block(const ptx::KernelInfo& info, void** param
 // A captured launch keeps its attributes for its node.
 void keep_attributes(KernelLaunch& launch, std::span<const CUlaunchAttribute> attributes) {
   for (const CUlaunchAttribute& attribute : attributes) {
-    if (attribute.id == CU_LAUNCH_ATTRIBUTE_IGNORE || attribute.id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE) continue;
+    if (attribute.id == CU_LAUNCH_ATTRIBUTE_IGNORE || attribute.id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE)
+      continue;
     std::erase_if(launch.attributes,
                   [&](const CUlaunchAttribute& earlier) { return earlier.id == attribute.id; });
     launch.attributes.push_back(attribute);
@@ -129,11 +130,9 @@ void KernelLaunch::run(Context& context) const noexcept {
   config.parameters = parameters;
   config.print = print_from_device;
   config.stop = &gpu.queue.stop_flag();
-  const ptx::LaunchReport report =
-      loaded.module->program().launch(loaded.function->index, config, gpu.space);
+  const ptx::LaunchReport report = loaded.module->program().launch(loaded.function->index, config, gpu.space);
   if (report.outcome == ptx::Outcome::success) return;
-  context.fail(code_of(report.outcome),
-               "kernel " + loaded.function->info.name + " failed: " + report.detail);
+  context.fail(code_of(report.outcome), "kernel " + loaded.function->info.name + " failed: " + report.detail);
 }
 
 void require_launchable(const KernelLaunch& launch) {

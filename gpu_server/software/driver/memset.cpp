@@ -1,4 +1,5 @@
-// The memset functions, and the memset itself (fill.hpp). All of them return before the work is done, as CUDA's do for device memory.
+// The memset functions, and the memset itself (fill.hpp). All of them return before the work is done, as
+// CUDA's do for device memory.
 #include <string.h>
 
 #include "entry.hpp"

@@ -34,9 +34,9 @@ bool is_flat(const Transfer& transfer) {
 }  // namespace
 
 CUDA_KERNEL_NODE_PARAMS widened(const CUDA_KERNEL_NODE_PARAMS_v1& params) {
-  return {params.func,      params.gridDimX,       params.gridDimY,     params.gridDimZ,
-          params.blockDimX, params.blockDimY,      params.blockDimZ,    params.sharedMemBytes,
-          params.kernelParams, params.extra, nullptr, nullptr};
+  return {params.func,         params.gridDimX,  params.gridDimY,  params.gridDimZ,
+          params.blockDimX,    params.blockDimY, params.blockDimZ, params.sharedMemBytes,
+          params.kernelParams, params.extra,     nullptr,          nullptr};
 }
 
 NodeDescription kernel_node(const CUDA_KERNEL_NODE_PARAMS& params) {
@@ -47,9 +47,9 @@ NodeDescription kernel_node(const CUDA_KERNEL_NODE_PARAMS& params) {
   const bool is_kernel = params.func == nullptr;
   require(!is_kernel || params.kern != nullptr);
   const auto context = is_kernel ? context_or_current(params.ctx) : current_context();
-  KernelLaunch launch = make_launch(
-      context, is_kernel ? reinterpret_cast<CUfunction>(params.kern) : params.func, shape,
-      params.kernelParams, params.extra);
+  KernelLaunch launch =
+      make_launch(context, is_kernel ? reinterpret_cast<CUfunction>(params.kern) : params.func, shape,
+                  params.kernelParams, params.extra);
   launch.function = params.func;
   if (is_kernel) launch.kernel = params.kern;
   const std::uint64_t owner = launch.loaded.module->owner;
@@ -67,8 +67,7 @@ NodeDescription memcpy_node(const CUDA_MEMCPY3D& params, CUcontext context) {
 
 NodeDescription memset_node(const CUDA_MEMSET_NODE_PARAMS& params, CUcontext context) {
   const auto owner = context_or_current(context);
-  const Fill fill{params.dst,         params.pitch, params.value,
-                  params.elementSize, params.width, params.height};
+  const Fill fill{params.dst, params.pitch, params.value, params.elementSize, params.width, params.height};
   require_fillable(fill);
   return node_with(fill, owner->handle);
 }
@@ -141,8 +140,8 @@ NodeDescription release_node(const Graph& graph, std::uint64_t address) {
   auto allocation = find_graph_allocation(address);
   require(allocation != nullptr && allocation->graph != 0);
   const bool here = allocation->graph == graph.handle;
-  require(allocation->freed_by == 0 || (!here && allocation->freed_by != allocation->graph &&
-                                        allocation->freed_by != graph.handle));
+  require(allocation->freed_by == 0 ||
+          (!here && allocation->freed_by != allocation->graph && allocation->freed_by != graph.handle));
   allocation->freed_by = graph.handle;
   return node_with(GraphRelease{std::move(allocation)}, 0);
 }
@@ -243,19 +242,16 @@ CUgraphExecUpdateResult may_become(const NodeDescription& old, const NodeDescrip
       const Fill& before = description<Fill>(old);
       const Fill& after = description<Fill>(next);
       const bool wrong = before.height != after.height || old.context != next.context ||
-                         (before.height != 1 &&
-                          (before.width != after.width || before.pitch != after.pitch ||
-                           before.element_bytes != after.element_bytes));
+                         (before.height != 1 && (before.width != after.width || before.pitch != after.pitch ||
+                                                 before.element_bytes != after.element_bytes));
       return unless(wrong, CU_GRAPH_EXEC_UPDATE_ERROR_PARAMETERS_CHANGED);
     }
     case CU_GRAPH_NODE_TYPE_MEM_ALLOC:
-      return unless(
-          description<GraphAllocate>(old).allocation != description<GraphAllocate>(next).allocation,
-          CU_GRAPH_EXEC_UPDATE_ERROR_PARAMETERS_CHANGED);
+      return unless(description<GraphAllocate>(old).allocation != description<GraphAllocate>(next).allocation,
+                    CU_GRAPH_EXEC_UPDATE_ERROR_PARAMETERS_CHANGED);
     case CU_GRAPH_NODE_TYPE_MEM_FREE:
-      return unless(
-          description<GraphRelease>(old).allocation != description<GraphRelease>(next).allocation,
-          CU_GRAPH_EXEC_UPDATE_ERROR_PARAMETERS_CHANGED);
+      return unless(description<GraphRelease>(old).allocation != description<GraphRelease>(next).allocation,
+                    CU_GRAPH_EXEC_UPDATE_ERROR_PARAMETERS_CHANGED);
     default:
       return CU_GRAPH_EXEC_UPDATE_SUCCESS;
   }

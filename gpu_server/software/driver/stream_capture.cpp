@@ -57,8 +57,7 @@ CUresult answer(CUstream handle, const CaptureInfo& to) {
       return;
     }
     const Capture& capture = *stream->capture;
-    *to.status =
-        capture.invalidated ? CU_STREAM_CAPTURE_STATUS_INVALIDATED : CU_STREAM_CAPTURE_STATUS_ACTIVE;
+    *to.status = capture.invalidated ? CU_STREAM_CAPTURE_STATUS_INVALIDATED : CU_STREAM_CAPTURE_STATUS_ACTIVE;
     if (to.id != nullptr) *to.id = capture.id;
     if (capture.invalidated) return;
     if (to.graph != nullptr) *to.graph = handle_of<CUgraph>(*capture.graph);

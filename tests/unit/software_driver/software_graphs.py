@@ -174,7 +174,9 @@ def store_params(function: int, where: int, what: int) -> KernelParams:
     return kernel_params(function, ctypes.c_uint64(where), ctypes.c_uint32(what))
 
 
-def line(target: int, source: int, size: int, target_type: int = UNIFIED, source_type: int = UNIFIED) -> Memcpy3D:
+def line(
+    target: int, source: int, size: int, target_type: int = UNIFIED, source_type: int = UNIFIED
+) -> Memcpy3D:
     """Describe a copy of one row."""
     copy = Memcpy3D(src_type=source_type, dst_type=target_type, width=size, height=1, depth=1)
     if source_type == TO_HOST:

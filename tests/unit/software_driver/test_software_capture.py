@@ -186,7 +186,9 @@ def test_host_functions_run_in_order_at_each_replay(driver: Driver, graphs: Grap
     assert seen == [0, 1, 2] * 2
 
 
-def test_a_launch_is_ordered_among_the_work_of_its_stream(driver: Driver, graphs: Graphs, stream: int) -> None:
+def test_a_launch_is_ordered_among_the_work_of_its_stream(
+    driver: Driver, graphs: Graphs, stream: int
+) -> None:
     memory = driver.allocate(8)
     with graphs.capture(stream) as captured:
         driver("cuMemcpyDtoDAsync_v2", memory + 4, memory, 4, stream)

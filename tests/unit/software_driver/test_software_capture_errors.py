@@ -226,7 +226,11 @@ def test_what_cannot_begin(driver: Driver, graphs: Graphs, stream: int) -> None:
 def test_calls_that_a_replay_would_not_repeat_are_forbidden(
     driver: Driver, graphs: Graphs, stream: int
 ) -> None:
-    memory, host, event = driver.allocate(4), driver.get("cuMemHostAlloc", 4, 0), driver.get("cuEventCreate", 0)
+    memory, host, event = (
+        driver.allocate(4),
+        driver.get("cuMemHostAlloc", 4, 0),
+        driver.get("cuEventCreate", 0),
+    )
     idle, content, out = driver.get("cuStreamCreate", 1), ctypes.create_string_buffer(4), ctypes.c_uint64()
     executable = graphs.instantiate(graphs.create())
     driver("cuEventRecord", event, idle)

@@ -78,7 +78,9 @@ def test_one_node_of_an_executable_can_be_changed(driver: Driver, graphs: Graphs
     record = graphs.add("EventRecord", graph, [host], events[0])
     wait = graphs.add("EventWait", graph, [record], events[0])
     executable = graphs.instantiate(graph)
-    driver("cuGraphExecKernelNodeSetParams_v2", executable, kernel, ctypes.byref(store_params(store, memory, 2)))
+    driver(
+        "cuGraphExecKernelNodeSetParams_v2", executable, kernel, ctypes.byref(store_params(store, memory, 2))
+    )
     params = MemsetParams(memory + 16, 0, 3, 4, 2, 1)
     driver("cuGraphExecMemsetNodeSetParams", executable, fill, ctypes.byref(params), 0)
     params = line(memory + 8, memory + 16, 4)
@@ -195,7 +197,9 @@ def test_a_graph_of_the_same_shape_updates_all_nodes(driver: Driver, graphs: Gra
         graphs.launch(executable)
         assert driver.download(memory, 16) == words(base + 1, base + 2, base + 2, base + 3)
     first = graphs.nodes(original)[0]
-    driver("cuGraphExecKernelNodeSetParams_v2", executable, first, ctypes.byref(store_params(store, memory, 5)))
+    driver(
+        "cuGraphExecKernelNodeSetParams_v2", executable, first, ctypes.byref(store_params(store, memory, 5))
+    )
     graphs.launch(executable)
     assert driver.download(memory, 4) == words(5), "nodes of the original still name those of the executable"
 
@@ -258,13 +262,17 @@ def test_child_graphs_of_executables_can_be_changed(driver: Driver, graphs: Grap
     node = graphs.add("ChildGraph", graph, [], child)
     graphs.store(graph, [node], store, memory + 4, 2)
     executable = graphs.instantiate(graph)
-    driver("cuGraphKernelNodeSetParams_v2", graphs.nodes(child)[0], ctypes.byref(store_params(store, memory, 3)))
+    driver(
+        "cuGraphKernelNodeSetParams_v2", graphs.nodes(child)[0], ctypes.byref(store_params(store, memory, 3))
+    )
     driver("cuGraphExecChildGraphNodeSetParams", executable, node, child)
     graphs.launch(executable)
     assert driver.download(memory, 8) == words(3, 2)
     driver("cuGraphChildGraphNodeGetGraph", node, ctypes.byref(embedded))
     inner = graphs.nodes(embedded.value)[0]
-    driver("cuGraphExecKernelNodeSetParams_v2", executable, inner, ctypes.byref(store_params(store, memory, 4)))
+    driver(
+        "cuGraphExecKernelNodeSetParams_v2", executable, inner, ctypes.byref(store_params(store, memory, 4))
+    )
     graphs.launch(executable)
     assert driver.download(memory, 8) == words(4, 2)
     generic = NodeParams(type=CHILD)

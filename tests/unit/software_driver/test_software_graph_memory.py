@@ -5,7 +5,15 @@ from __future__ import annotations
 import ctypes
 
 import pytest
-from software_gpu import ILLEGAL_ADDRESS, INVALID_VALUE, NOT_SUPPORTED, OUT_OF_MEMORY, SUCCESS, Driver, Location
+from software_gpu import (
+    ILLEGAL_ADDRESS,
+    INVALID_VALUE,
+    NOT_SUPPORTED,
+    OUT_OF_MEMORY,
+    SUCCESS,
+    Driver,
+    Location,
+)
 from software_graphs import (
     CHILD,
     MEM_ALLOC,
