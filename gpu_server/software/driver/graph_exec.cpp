@@ -163,12 +163,8 @@ void run_steps(const Steps& steps, std::size_t first, std::size_t end, Context& 
   }
 }
 
-void submit(Stream& stream, const std::shared_ptr<Context>& owner,
-            const std::shared_ptr<const Steps>& steps) {
-  std::vector<std::shared_ptr<Context>> contexts;
-  for (const std::uint64_t each : steps->contexts) {
-    contexts.push_back(driver().handles.get<Context>(each, CUDA_ERROR_CONTEXT_IS_DESTROYED));
-  }
+void submit(Stream& stream, const std::shared_ptr<Context>& owner, const std::shared_ptr<const Steps>& steps,
+            const std::vector<std::shared_ptr<Context>>& contexts) {
   std::size_t first = 0;
   for (const std::size_t end : steps->ends) {
     const std::uint64_t number =
@@ -253,12 +249,16 @@ CUresult cuGraphLaunch(CUgraphExec hGraphExec, CUstream hStream) {
     const auto owner = context_of(*stream);
     forbid_on(*stream, *owner);  // a program adds the graph as a child instead
     std::shared_ptr<const Steps> steps;
+    std::vector<std::shared_ptr<Context>> contexts;
     {
       GraphLock lock;
       const auto executable = executable_of(hGraphExec);
-      if (executable->has_memory_nodes) claim_memory(*executable, lock);
       steps = executable->steps;
+      for (const std::uint64_t each : steps->contexts) {
+        contexts.push_back(driver().handles.get<Context>(each, CUDA_ERROR_CONTEXT_IS_DESTROYED));
+      }
+      if (executable->has_memory_nodes) claim_memory(*executable, lock);
     }
-    submit(*stream, owner, steps);
+    submit(*stream, owner, steps, contexts);
   });
 }

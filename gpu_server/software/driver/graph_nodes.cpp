@@ -34,6 +34,8 @@ CUresult add_under_lock(CUgraphNode* result, CUgraph handle, const Dependencies&
     require(graph->holder == nullptr || !is_memory(what.type));
     if (what.type == CU_GRAPH_NODE_TYPE_MEM_ALLOC) {
       description<GraphAllocate>(what).allocation->graph = graph->handle;
+    } else if (what.type == CU_GRAPH_NODE_TYPE_MEM_FREE) {
+      description<GraphRelease>(what).allocation->freed_by = graph->handle;
     }
     *result = handle_of<CUgraphNode>(*graph->add(std::move(what), nodes));
   });

@@ -96,14 +96,24 @@ std::vector<std::byte> parameter_block(const ptx::KernelInfo& info, void** param
   return block;
 }
 
-// A captured launch keeps its attributes for its node.
-void keep_attributes(KernelLaunch& launch, std::span<const CUlaunchAttribute> attributes) {
-  for (const CUlaunchAttribute& attribute : attributes) {
-    if (attribute.id == CU_LAUNCH_ATTRIBUTE_IGNORE || attribute.id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE)
-      continue;
+// A captured launch keeps its attributes for its node, and the priority of its stream.
+void keep_attributes(KernelLaunch& launch, const Stream& stream,
+                     std::span<const CUlaunchAttribute> attributes) {
+  const auto keep = [&](const CUlaunchAttribute& attribute) {
     std::erase_if(launch.attributes,
                   [&](const CUlaunchAttribute& earlier) { return earlier.id == attribute.id; });
     launch.attributes.push_back(attribute);
+  };
+  if (stream.priority != 0) {
+    CUlaunchAttribute priority{};
+    priority.id = CU_LAUNCH_ATTRIBUTE_PRIORITY;
+    priority.value.priority = stream.priority;
+    keep(priority);
+  }
+  for (const CUlaunchAttribute& attribute : attributes) {
+    if (attribute.id != CU_LAUNCH_ATTRIBUTE_IGNORE && attribute.id != CU_LAUNCH_ATTRIBUTE_COOPERATIVE) {
+      keep(attribute);
+    }
   }
 }
 
@@ -114,7 +124,7 @@ CUresult launch(const std::shared_ptr<Context>& context, CUfunction handle, cons
   const auto stream = stream_of(*context, stream_handle);
   const auto owner = context_of(*stream);
   require(made.loaded.module->owner == owner->handle, CUDA_ERROR_INVALID_CONTEXT);
-  if (!attributes.empty() && captures(*stream, *owner)) keep_attributes(made, attributes);
+  if (captures(*stream, *owner)) keep_attributes(made, *stream, attributes);
   perform(*stream, owner, std::move(made));
   return CUDA_SUCCESS;
 }

@@ -142,7 +142,6 @@ NodeDescription release_node(const Graph& graph, std::uint64_t address) {
   const bool here = allocation->graph == graph.handle;
   require(allocation->freed_by == 0 ||
           (!here && allocation->freed_by != allocation->graph && allocation->freed_by != graph.handle));
-  allocation->freed_by = graph.handle;
   return node_with(GraphRelease{std::move(allocation)}, 0);
 }
 
@@ -164,7 +163,9 @@ void capture_release(Stream& stream, const Context& owner, std::uint64_t address
   {
     const GraphLock lock;
     require(stream.capture != nullptr, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
-    what = release_node(*stream.capture->graph, address);
+    const Graph& graph = *stream.capture->graph;
+    what = release_node(graph, address);
+    description<GraphRelease>(what).allocation->freed_by = graph.handle;
   }
   capture_work(stream, owner, what.work);
 }

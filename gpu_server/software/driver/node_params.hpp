@@ -22,7 +22,7 @@ CUDA_KERNEL_NODE_PARAMS widened(const CUDA_KERNEL_NODE_PARAMS_v1& params);
 NodeDescription node_of_any(const CUgraphNodeParams& params);
 
 // A free node of this address in the graph. Throws CUDA_ERROR_INVALID_VALUE for what cannot be freed there.
-// Precondition: the graph lock is held.
+// The caller says so in the allocation when it has added the node. Precondition: the graph lock is held.
 NodeDescription release_node(const Graph& graph, std::uint64_t address);
 
 // cuMemAllocAsync and cuMemFreeAsync of a capturing stream.

@@ -6,7 +6,18 @@ import ctypes
 from typing import Any
 
 import pytest
-from software_gpu import NOT_READY, PTX, SUCCESS, Driver, Memcpy2D, Memcpy3D, host_function
+from software_gpu import (
+    NOT_READY,
+    PTX,
+    SUCCESS,
+    Driver,
+    LaunchAttribute,
+    LaunchConfig,
+    Memcpy2D,
+    Memcpy3D,
+    host_function,
+    parameter_array,
+)
 from software_graphs import (
     ACTIVE,
     EMPTY,
@@ -332,3 +343,21 @@ def test_captured_launches_keep_their_parameters(driver: Driver, graphs: Graphs,
         value.value = 2
     graphs.run(captured[0])
     assert driver.download(memory, 4) == words(1)
+
+
+def test_captured_kernels_have_the_priority_of_their_stream(driver: Driver, graphs: Graphs) -> None:
+    stream = driver.get("cuStreamCreateWithPriority", NON_BLOCKING, -4)
+    store, memory = driver.function(driver.load(PTX), "store"), driver.allocate(4)
+    config, attribute = LaunchConfig(), LaunchAttribute(id=8)
+    config.grid = config.block = (ctypes.c_uint * 3)(1, 1, 1)
+    attribute.value[0] = -2 & 0xFFFFFFFF
+    config.stream, config.attributes, config.attribute_count = stream, ctypes.pointer(attribute), 1
+    parameters = parameter_array(ctypes.c_uint64(memory), ctypes.c_uint32(1))
+    with graphs.capture(stream) as captured:
+        driver.launch(store, ctypes.c_uint64(memory), ctypes.c_uint32(1), stream=stream)
+        driver("cuLaunchKernelEx", ctypes.byref(config), store, parameters, None)
+    answer = ctypes.c_int * 16
+    for node, priority in zip(graphs.nodes(captured[0]), (-4, -2), strict=True):
+        value = answer()
+        driver("cuGraphKernelNodeGetAttribute", node, 8, value)
+        assert value[0] == priority

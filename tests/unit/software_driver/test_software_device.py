@@ -101,6 +101,16 @@ def test_errors_have_names_and_descriptions(driver: Driver) -> None:
         ("cuCtxCreate", 12000, "cuCtxCreate_v2"),
         ("cuMemcpyHtoDAsync", 13000, "cuMemcpyHtoDAsync_v2"),
         ("cuGetProcAddress", 12000, "cuGetProcAddress_v2"),
+        ("cuGraphLaunch", 13000, "cuGraphLaunch"),
+        ("cuGraphInstantiate", 12000, "cuGraphInstantiateWithFlags"),
+        ("cuGraphInstantiate", 11080, "cuGraphInstantiate_v2"),
+        ("cuGraphAddKernelNode", 12000, "cuGraphAddKernelNode_v2"),
+        ("cuGraphAddKernelNode", 11080, "cuGraphAddKernelNode"),
+        ("cuGraphAddNode", 12020, "cuGraphAddNode"),
+        ("cuGraphAddNode", 13000, "cuGraphAddNode_v2"),
+        ("cuStreamGetCaptureInfo", 12030, "cuStreamGetCaptureInfo_v3"),
+        ("cuStreamGetCaptureInfo", 11030, "cuStreamGetCaptureInfo_v2"),
+        ("cuStreamGetCaptureInfo", 11000, "cuStreamGetCaptureInfo"),
     ],
 )
 def test_functions_are_found_by_plain_names(driver: Driver, name: str, version: int, exported: str) -> None:
