@@ -103,7 +103,6 @@ void instantiate(CUgraphExec* result, CUgraph handle, CUDA_GRAPH_INSTANTIATE_PAR
   if (!steps.all.empty() && (steps.ends.empty() || steps.ends.back() != steps.all.size())) {
     steps.ends.push_back(steps.all.size());
   }
-  steps.keeps = executable->graph;
   if (executable->has_memory_nodes) graph->executable = executable;
   params.result_out = CUDA_GRAPH_INSTANTIATE_SUCCESS;
   *result = handle_of<CUgraphExec>(*driver().handles.add(executable));

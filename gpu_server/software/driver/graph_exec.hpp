@@ -26,7 +26,6 @@ struct Steps {
   std::vector<Step> all;
   std::vector<std::size_t> ends;        // places after event records, and the end: each part is a task
   std::vector<std::uint64_t> contexts;  // all that the steps name, each once
-  std::shared_ptr<const Graph> keeps;   // references to user objects last as long as a launch
 };
 
 class GraphExec final : public Object {

@@ -1,5 +1,5 @@
 // User objects: a destructor that runs when nobody refers to the object any more: neither its program, nor a
-// graph, an executable, or a launch of one.
+// graph, an executable, or a launch of one, since the destructor is queued behind what was launched before.
 #pragma once
 
 #include <atomic>
