@@ -401,24 +401,3 @@ CUresult cuGraphKernelNodeCopyAttributes(CUgraphNode dst, CUgraphNode src) {
     });
   });
 }
-
-// What this driver does not have.
-CUresult cuGraphAddExternalSemaphoresSignalNode(CUgraphNode*, CUgraph, const CUgraphNode*, size_t,
-                                                const CUDA_EXT_SEM_SIGNAL_NODE_PARAMS*) {
-  return call([] { return CUDA_ERROR_NOT_SUPPORTED; });
-}
-
-CUresult cuGraphAddExternalSemaphoresWaitNode(CUgraphNode*, CUgraph, const CUgraphNode*, size_t,
-                                              const CUDA_EXT_SEM_WAIT_NODE_PARAMS*) {
-  return call([] { return CUDA_ERROR_NOT_SUPPORTED; });
-}
-
-CUresult cuGraphAddBatchMemOpNode(CUgraphNode*, CUgraph, const CUgraphNode*, size_t,
-                                  const CUDA_BATCH_MEM_OP_NODE_PARAMS*) {
-  return call([] { return CUDA_ERROR_NOT_SUPPORTED; });
-}
-
-CUresult cuGraphConditionalHandleCreate(CUgraphConditionalHandle*, CUgraph, CUcontext, unsigned int,
-                                        unsigned int) {
-  return call([] { return CUDA_ERROR_NOT_SUPPORTED; });
-}

@@ -238,8 +238,6 @@ def test_any_node_can_be_described_in_one_structure(driver: Driver, graphs: Grap
     assert driver.result("cuGraphAddNode", ctypes.byref(node), graph, None, 0, ctypes.byref(params)) == (
         NOT_SUPPORTED
     )
-    handle = ctypes.byref(ctypes.c_uint64())
-    assert driver.result("cuGraphConditionalHandleCreate", handle, graph, None, 0, 0) == NOT_SUPPORTED
 
 
 def test_attributes_of_kernels(driver: Driver, graphs: Graphs, store: int) -> None:
@@ -443,3 +441,17 @@ def test_dot_names_nodes_and_edges(driver: Driver, graphs: Graphs, store: int, t
     driver("cuGraphDebugDotPrint", graph, str(path).encode(), 1)
     assert "grid 1 x 1 x 1" in path.read_text()
     assert driver.result("cuGraphDebugDotPrint", graph, b"/no/where/graph.dot", 0) == 304
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "cuGraphAddExternalSemaphoresSignalNode",
+        "cuGraphAddExternalSemaphoresWaitNode",
+        "cuGraphAddBatchMemOpNode",
+        "cuGraphConditionalHandleCreate",
+    ],
+)
+def test_other_kinds_of_nodes_are_not_supported(driver: Driver, graphs: Graphs, function: str) -> None:
+    arguments = ctypes.byref(ctypes.c_uint64()), graphs.create(), None, 0, None
+    assert driver.result(function, *arguments) == NOT_SUPPORTED
