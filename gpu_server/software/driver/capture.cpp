@@ -134,7 +134,7 @@ void forbid_in_slowly(const Context& context) {
   require(!forbidden, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
 }
 
-void capture_work(Stream& stream, const Context& owner, std::shared_ptr<const Work> work) {
+void capture_work(Stream& stream, const Context& owner, const std::shared_ptr<const Work>& work) {
   const GraphLock lock;
   // Another thread may have ended the capture since the caller looked.
   require(stream.capture != nullptr && !stream.capture->invalidated, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);

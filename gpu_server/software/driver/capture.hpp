@@ -73,7 +73,7 @@ inline void forbid_in(const Context& context) {
 }
 
 // Adds a node to the graph that the stream captures into. Precondition: captures() was true.
-void capture_work(Stream& stream, const Context& owner, std::shared_ptr<const Work> work);
+void capture_work(Stream& stream, const Context& owner, const std::shared_ptr<const Work>& work);
 
 // An event recorded in a capturing stream stands for the stream's last nodes.
 void capture_record(const Stream& stream, Event& event);

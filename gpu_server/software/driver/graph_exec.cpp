@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
 
 #include "entry.hpp"
 #include "node_params.hpp"
@@ -126,24 +127,23 @@ CUresult instantiate_old(CUgraphExec* result, CUgraph graph, CUgraphNode* error_
 // anything is changed, if one lives already or one to be freed does not.
 void claim_memory(const GraphExec& executable, GraphLock& lock) {
   const bool frees_first = (executable.flags & CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH) != 0;
-  std::unordered_map<GraphAllocation*, bool> alive;
-  const auto lives = [&](GraphAllocation* allocation) {
+  std::map<std::shared_ptr<GraphAllocation>, bool> alive;
+  const auto lives = [&](const std::shared_ptr<GraphAllocation>& allocation) {
     const auto found = alive.find(allocation);
     return found == alive.end() ? allocation->alive != nullptr : found->second;
   };
   for (const Step& step : executable.steps->all) {
     if (!step.work) continue;
     if (const auto* allocate = step.work->as<GraphAllocate>()) {
-      GraphAllocation* const allocation = allocate->allocation.get();
-      require(!lives(allocation) || (frees_first && !alive.contains(allocation)));
-      alive[allocation] = true;
+      require(!lives(allocate->allocation) || (frees_first && !alive.contains(allocate->allocation)));
+      alive[allocate->allocation] = true;
     } else if (const auto* release = step.work->as<GraphRelease>()) {
-      require(lives(release->allocation.get()));
-      alive[release->allocation.get()] = false;
+      require(lives(release->allocation));
+      alive[release->allocation] = false;
     }
   }
   for (const auto& [allocation, lives_after] : alive) {
-    lock.discard(std::exchange(allocation->alive, lives_after ? allocation->shared_from_this() : nullptr));
+    lock.discard(std::exchange(allocation->alive, lives_after ? allocation : nullptr));
   }
 }
 

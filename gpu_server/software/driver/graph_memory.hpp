@@ -12,7 +12,7 @@
 
 namespace tfusion::software::driver {
 
-class GraphAllocation : public std::enable_shared_from_this<GraphAllocation> {
+class GraphAllocation {
  public:
   // Throws CUDA_ERROR_OUT_OF_MEMORY.
   GraphAllocation(const Context& context, std::size_t size);

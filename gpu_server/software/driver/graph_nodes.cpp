@@ -113,9 +113,9 @@ CUresult set(CUgraphNode handle, bool keeps_context, Make&& make) {
   });
 }
 
-// Reads from the node: read(GraphNode&).
-template <class Read>
-CUresult get(CUgraphNode handle, const void* result, Read&& read) {
+// Reads from the node, read(GraphNode&), into what `result` points to.
+template <class Result, class Read>
+CUresult get(CUgraphNode handle, const Result* result, Read&& read) {
   return call([&] {
     require(result != nullptr);
     const GraphLock lock;

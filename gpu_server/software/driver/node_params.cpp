@@ -27,6 +27,14 @@ NodeDescription event_node(CUevent handle) {
   return node_with(Description{std::move(event)}, context);
 }
 
+// True if one is page-locked host memory and the other the device's, as far as they are still there.
+bool differ_in_kind(const Side& one, const Side& other) {
+  const auto lock = driver().memory.lock();
+  const Region* const first = driver().memory.find(one.address);
+  const Region* const second = driver().memory.find(other.address);
+  return first != nullptr && second != nullptr && first->is_host() != second->is_host();
+}
+
 bool is_flat(const Transfer& transfer) {
   return transfer.what.height == 1 && transfer.what.depth == 1;
 }
@@ -236,7 +244,9 @@ CUgraphExecUpdateResult may_become(const NodeDescription& old, const NodeDescrip
       const Transfer& before = description<Transfer>(old);
       const Transfer& after = description<Transfer>(next);
       return unless(old.context != next.context || before.from_device != after.from_device ||
-                        before.to_device != after.to_device,
+                        before.to_device != after.to_device ||
+                        differ_in_kind(before.what.from, after.what.from) ||
+                        differ_in_kind(before.what.to, after.what.to),
                     CU_GRAPH_EXEC_UPDATE_ERROR_PARAMETERS_CHANGED);
     }
     case CU_GRAPH_NODE_TYPE_MEMSET: {

@@ -38,7 +38,7 @@ CUDA_MEMSET_NODE_PARAMS memset_params(const GraphNode& node);
 template <class Description>
 const Description& description(const NodeDescription& node) {
   const Description* const found = node.work ? node.work->as<Description>() : nullptr;
-  require(found != nullptr);
+  if (found == nullptr) throw Failure(CUDA_ERROR_INVALID_VALUE);
   return *found;
 }
 

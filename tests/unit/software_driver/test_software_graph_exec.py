@@ -135,6 +135,7 @@ def test_what_a_change_may_not_do(driver: Driver, graphs: Graphs, store: int) ->
     executable = graphs.instantiate(graph)
     kernel_params = ctypes.byref(store_params(store, memory, 2))
     upload = line(memory, ctypes.addressof(content), 4, TO_DEVICE, TO_HOST)
+    locked = line(memory + 8, driver.get("cuMemHostAlloc", 4, 0), 4)
     two_rows = line(memory + 32, memory, 4)
     two_rows.height, two_rows.src_pitch, two_rows.dst_pitch = 2, 8, 8
     later = graphs.store(graph, [], store, memory, 1)
@@ -145,6 +146,7 @@ def test_what_a_change_may_not_do(driver: Driver, graphs: Graphs, store: int) ->
         ("cuGraphExecMemsetNodeSetParams", fill, ctypes.byref(MemsetParams(memory, 16, 1, 4, 1, 2))),
         ("cuGraphExecMemsetNodeSetParams", fill, ctypes.byref(MemsetParams(memory, 16, 1, 4, 2, 1))),
         ("cuGraphExecMemcpyNodeSetParams", copy, ctypes.byref(upload)),
+        ("cuGraphExecMemcpyNodeSetParams", copy, ctypes.byref(locked)),
         ("cuGraphExecMemcpyNodeSetParams", copy, ctypes.byref(two_rows)),
         ("cuGraphNodeSetEnabled", empty, 0),
         ("cuGraphNodeGetEnabled", foreign, ctypes.byref(ctypes.c_uint())),
