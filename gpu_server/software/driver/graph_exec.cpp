@@ -17,11 +17,12 @@ GraphNode& GraphExec::own(CUgraphNode original) const {
 }
 
 Steps& GraphExec::changeable_steps(GraphLock& lock) {
-  if (steps.use_count() > 1) {
-    auto copy = std::make_shared<Steps>(*steps);
+  if (steps->launches.load(std::memory_order_acquire) != 0) {
+    auto copy = std::make_shared<Steps>();
+    copy->all = steps->all;
+    copy->ends = steps->ends;
+    copy->contexts = steps->contexts;
     lock.discard(std::exchange(steps, std::move(copy)));
-  } else {
-    std::atomic_thread_fence(std::memory_order_acquire);  // with the launch that was the last to let go
   }
   return *steps;
 }
@@ -147,30 +148,41 @@ void claim_memory(const GraphExec& executable, GraphLock& lock) {
   }
 }
 
-void run_steps(const Steps& steps, std::size_t first, std::size_t end, Context& launching,
-               const std::vector<std::shared_ptr<Context>>& contexts) noexcept {
-  for (std::size_t index = first; index < end; ++index) {
-    const Step& step = steps.all[index];
-    if (!step.work || !step.enabled) continue;
-    Context* context = &launching;
-    if (step.context != 0 && step.context != launching.handle) {
-      for (const auto& each : contexts) {
-        if (each->handle == step.context) context = each.get();
-      }
-    }
-    if (context->status() == CUDA_SUCCESS) step.work->run(*context);
+// One launch, shared by its tasks. Made under the lock, so that no change comes between.
+struct Launch {
+  explicit Launch(std::shared_ptr<const Steps> to_run) : steps(std::move(to_run)) {
+    steps->launches.fetch_add(1, std::memory_order_relaxed);
   }
-}
+  ~Launch() { steps->launches.fetch_sub(1, std::memory_order_release); }
+  Launch(const Launch&) = delete;
+  Launch& operator=(const Launch&) = delete;
 
-void submit(Stream& stream, const std::shared_ptr<Context>& owner, const std::shared_ptr<const Steps>& steps,
-            const std::vector<std::shared_ptr<Context>>& contexts) {
+  void run(std::size_t first, std::size_t end, Context& launching) const noexcept {
+    for (std::size_t index = first; index < end; ++index) {
+      const Step& step = steps->all[index];
+      if (!step.work || !step.enabled) continue;
+      Context* context = &launching;
+      if (step.context != 0 && step.context != launching.handle) {
+        for (const auto& each : contexts) {
+          if (each->handle == step.context) context = each.get();
+        }
+      }
+      if (context->status() == CUDA_SUCCESS) step.work->run(*context);
+    }
+  }
+
+  const std::shared_ptr<const Steps> steps;
+  std::vector<std::shared_ptr<Context>> contexts;
+};
+
+void submit(Stream& stream, const std::shared_ptr<Context>& owner,
+            const std::shared_ptr<const Launch>& launch) {
   std::size_t first = 0;
-  for (const std::size_t end : steps->ends) {
-    const std::uint64_t number =
-        enqueue(stream, owner, [steps, first, end, contexts](Context& launching) noexcept {
-          run_steps(*steps, first, end, launching, contexts);
-        });
-    const auto& last = steps->all[end - 1].work;
+  for (const std::size_t end : launch->steps->ends) {
+    const std::uint64_t number = enqueue(stream, owner, [launch, first, end](Context& launching) noexcept {
+      launch->run(first, end, launching);
+    });
+    const auto& last = launch->steps->all[end - 1].work;
     if (const auto* record = last ? last->as<EventRecord>() : nullptr) {
       record->event->set_recorded(number);
       record->event->captured.store(false, std::memory_order_release);
@@ -247,17 +259,16 @@ CUresult cuGraphLaunch(CUgraphExec hGraphExec, CUstream hStream) {
     const auto stream = stream_of(*context, hStream);
     const auto owner = context_of(*stream);
     forbid_on(*stream, *owner);  // a program adds the graph as a child instead
-    std::shared_ptr<const Steps> steps;
-    std::vector<std::shared_ptr<Context>> contexts;
+    std::shared_ptr<Launch> launch;
     {
       GraphLock lock;
       const auto executable = executable_of(hGraphExec);
-      steps = executable->steps;
-      for (const std::uint64_t each : steps->contexts) {
-        contexts.push_back(driver().handles.get<Context>(each, CUDA_ERROR_CONTEXT_IS_DESTROYED));
+      launch = std::make_shared<Launch>(executable->steps);
+      for (const std::uint64_t each : launch->steps->contexts) {
+        launch->contexts.push_back(driver().handles.get<Context>(each, CUDA_ERROR_CONTEXT_IS_DESTROYED));
       }
       if (executable->has_memory_nodes) claim_memory(*executable, lock);
     }
-    submit(*stream, owner, steps, contexts);
+    submit(*stream, owner, launch);
   });
 }

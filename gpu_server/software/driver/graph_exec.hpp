@@ -5,6 +5,7 @@
 // long as one does.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -23,6 +24,9 @@ struct Step {
 };
 
 struct Steps {
+  // Launches that have tasks in the queue. As long as there are any, nothing of the below may change.
+  mutable std::atomic<unsigned> launches{0};
+
   std::vector<Step> all;
   std::vector<std::size_t> ends;        // places after event records, and the end: each part is a task
   std::vector<std::uint64_t> contexts;  // all that the steps name, each once

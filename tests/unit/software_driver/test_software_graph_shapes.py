@@ -119,3 +119,52 @@ def test_a_capture_replays_what_its_streams_would_have_done(
     driver("cuGraphExecDestroy", executable)
     driver("cuGraphDestroy", captured[0])
     driver("cuMemFree_v2", memory)
+
+
+OBJECTS = ("graph", "child", "clone", "executable", "other executable", "stream", "event", "module")
+
+
+@given(order=st.permutations(OBJECTS))
+@relaxed
+def test_objects_may_go_in_any_order_while_a_launch_waits(driver: Driver, order: list[str]) -> None:
+    graphs, gone = Graphs(driver), list[int]()
+
+    @host_function
+    def destroy(user: int | None) -> None:
+        gone.append(user or 0)
+
+    stream, event = driver.get("cuStreamCreate", NON_BLOCKING), driver.get("cuEventCreate", 0)
+    module, memory = driver.load(PTX), driver.allocate(8)
+    store = driver.function(module, "store")
+    user_object = driver.get("cuUserObjectCreate", ctypes.c_void_p(7), destroy, 1, 1)
+    with graphs.capture(stream) as captured:
+        driver.launch(store, ctypes.c_uint64(memory), ctypes.c_uint32(1), stream=stream)
+        driver("cuEventRecordWithFlags", event, stream, 1)
+    graph, child = captured[0], graphs.create()
+    graphs.store(child, [], store, memory + 4, 2)
+    graphs.add("ChildGraph", graph, graphs.nodes(graph)[-1:], child)
+    driver("cuGraphRetainUserObject", graph, user_object, 1, 1)
+    objects = {
+        "graph": ("cuGraphDestroy", graph),
+        "child": ("cuGraphDestroy", child),
+        "clone": ("cuGraphDestroy", driver.get("cuGraphClone", graph)),
+        "executable": ("cuGraphExecDestroy", graphs.instantiate(graph)),
+        "other executable": ("cuGraphExecDestroy", graphs.instantiate(child)),
+        "stream": ("cuStreamDestroy_v2", stream),
+        "event": ("cuEventDestroy_v2", event),
+        "module": ("cuModuleUnload", module),
+    }
+    assert objects.keys() == set(OBJECTS)
+    with driver.gate() as open_gate:
+        driver("cuGraphLaunch", objects["executable"][1], stream)
+        driver("cuGraphLaunch", objects["other executable"][1], 0)
+        for name in order:
+            function, handle = objects[name]
+            driver(function, handle)
+            assert driver.result(function, handle) != SUCCESS, "it is gone"
+        assert gone == []
+        open_gate()
+    assert driver.download(memory, 8) == words(1, 2)
+    driver("cuCtxSynchronize")
+    assert gone == [7]
+    driver("cuMemFree_v2", memory)
