@@ -4,11 +4,12 @@
 #include <cstdio>
 #include <vector>
 
+#include "capture.hpp"
 #include "device.hpp"
 #include "device_memory.hpp"
 #include "entry.hpp"
+#include "graph_memory.hpp"
 #include "host_memory.hpp"
-#include "stream.hpp"
 
 namespace tfusion::software::driver {
 
@@ -35,6 +36,7 @@ void require_known_flags(unsigned flags) {
 void destroy(const std::shared_ptr<Context>& context) {
   Driver& gpu = driver();
   gpu.handles.remove(context->handle);
+  end_captures_in(*context);
   gpu.queue.wait(gpu.queue.submitted());
   gpu.handles.remove_owned_by(context->handle).clear();
   std::vector<Region> regions;
@@ -49,6 +51,7 @@ void destroy(const std::shared_ptr<Context>& context) {
       release_device_memory(region);
     }
   }
+  drop_displaced_graph_allocations();
 }
 
 CUresult create(CUcontext* result, unsigned flags, CUdevice device) {
@@ -57,8 +60,8 @@ CUresult create(CUcontext* result, unsigned flags, CUdevice device) {
     require_device(device);
     require_known_flags(flags);
     const auto context = driver().handles.add(std::make_shared<Context>(flags, false));
-    context->legacy_stream = std::make_shared<Stream>(context->handle, 0, 0, 1);
-    context->per_thread_stream = std::make_shared<Stream>(context->handle, 0, 0, 2);
+    context->legacy_stream = std::make_shared<Stream>(context->handle, 0, 0, Stream::kLegacyId);
+    context->per_thread_stream = std::make_shared<Stream>(context->handle, 0, 0, Stream::kPerThreadId);
     stack().push_back(context->handle);
     *result = handle_of<CUcontext>(*context);
   });
@@ -105,8 +108,8 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext* pctx, CUdevice dev) {
     if (!gpu.primary) {
       const auto context = std::make_shared<Context>(gpu.primary_flags, true);
       gpu.handles.add(context);
-      context->legacy_stream = std::make_shared<Stream>(context->handle, 0, 0, 1);
-      context->per_thread_stream = std::make_shared<Stream>(context->handle, 0, 0, 2);
+      context->legacy_stream = std::make_shared<Stream>(context->handle, 0, 0, Stream::kLegacyId);
+      context->per_thread_stream = std::make_shared<Stream>(context->handle, 0, 0, Stream::kPerThreadId);
       gpu.primary = context;
     }
     ++gpu.primary_uses;
@@ -243,13 +246,16 @@ CUresult cuCtxGetDevice_v2(CUdevice* device, CUcontext ctx) {
 }
 
 CUresult cuCtxSynchronize() {
-  return context_call(
-      [](const std::shared_ptr<Context>& context) { return finish(*context, driver().queue.submitted()); });
+  return context_call([](const std::shared_ptr<Context>& context) {
+    forbid_in(*context);
+    return finish(*context, driver().queue.submitted());
+  });
 }
 
 CUresult cuCtxSynchronize_v2(CUcontext ctx) {
   return call([&] {
     const auto context = context_or_current(ctx);
+    forbid_in(*context);
     return finish(*context, driver().queue.submitted());
   });
 }

@@ -29,6 +29,8 @@ class Context final : public Object {
   const bool primary;
   std::atomic<unsigned long long> id;  // cuCtxGetId
   std::array<std::atomic<std::size_t>, CU_LIMIT_MAX> limits;
+  // Streams that take part in a capture and that the legacy stream would have to wait for.
+  std::atomic<unsigned> capturing_blocking_streams{0};
   std::atomic<CUfunc_cache> cache_config{CU_FUNC_CACHE_PREFER_NONE};
   // Not in the handle table: they stand for the handles 0/1 and 2.
   std::shared_ptr<Stream> legacy_stream;

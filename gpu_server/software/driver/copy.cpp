@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "entry.hpp"
+#include "work.hpp"
 
 namespace tfusion::software::driver {
 
@@ -50,10 +51,11 @@ bool is_device_accessible(const Side& side, const Copy& what) {
   require(side.address != 0);
   if (gpu.space.contains(side.address, bytes)) return true;
   if (what.height * what.depth > 1 && all_rows_accessible(side, what)) return true;  // gaps between rows
-  require(side.place != Place::device);
   // An address that is the GPU's own and yet not accessible is a mistake, not host memory.
   const auto lock = gpu.memory.lock();
   const Region* region = gpu.memory.find(side.address);
+  if (region != nullptr && region->is_graph_memory(side.address, bytes)) return true;
+  require(side.place != Place::device);
   require(region == nullptr || region->is_host());
   require(!gpu.memory.is_reserved(side.address, 1));
   return false;
@@ -72,19 +74,6 @@ void move(const Copy& what) noexcept {
       memmove(to + row * what.to.pitch, from + row * what.from.pitch, what.width);
     }
   }
-}
-
-std::uint64_t submit(Stream& stream, const std::shared_ptr<Context>& owner, const Copy& what,
-                     bool from_device, bool to_device) {
-  return enqueue(stream, owner, [what, from_device, to_device](Context& context) noexcept {
-    // The program may have freed the memory since; a GPU faults then.
-    if ((from_device && !all_rows_accessible(what.from, what)) ||
-        (to_device && !all_rows_accessible(what.to, what))) {
-      context.fail(CUDA_ERROR_ILLEGAL_ADDRESS, "a copy ran after its memory was freed or unmapped");
-      return;
-    }
-    move(what);
-  });
 }
 
 // Reads the source now, piece by piece, and submits one copy for each piece.
@@ -126,22 +115,74 @@ std::uint64_t submit_captured(Stream& stream, const std::shared_ptr<Context>& ow
   return number;
 }
 
+// The description of a copy that was captured.
+CUDA_MEMCPY3D describe(const Copy& what) {
+  CUDA_MEMCPY3D described{};
+  const auto rows_of = [](const Side& side) { return side.pitch == 0 ? 0 : side.slice / side.pitch; };
+  const auto put = [](const Side& side, CUmemorytype& type, auto& host, CUdeviceptr& device) {
+    type = side.place == Place::host     ? CU_MEMORYTYPE_HOST
+           : side.place == Place::device ? CU_MEMORYTYPE_DEVICE
+                                         : CU_MEMORYTYPE_UNIFIED;
+    if (side.place == Place::host) {
+      host = at(side.address);
+    } else {
+      device = side.address;
+    }
+  };
+  put(what.from, described.srcMemoryType, described.srcHost, described.srcDevice);
+  put(what.to, described.dstMemoryType, described.dstHost, described.dstDevice);
+  described.srcPitch = what.from.pitch;
+  described.srcHeight = rows_of(what.from);
+  described.dstPitch = what.to.pitch;
+  described.dstHeight = rows_of(what.to);
+  described.WidthInBytes = what.width;
+  described.Height = what.height;
+  described.Depth = what.depth;
+  return described;
+}
+
 }  // namespace
+
+void Transfer::run(Context& context) const noexcept {
+  // The program may have freed the memory since; a GPU faults then.
+  if ((from_device && !all_rows_accessible(what.from, what)) ||
+      (to_device && !all_rows_accessible(what.to, what))) {
+    context.fail(CUDA_ERROR_ILLEGAL_ADDRESS, "a copy ran after its memory was freed or unmapped");
+    return;
+  }
+  move(what);
+}
+
+Transfer make_transfer(const Copy& what) {
+  Transfer transfer;
+  transfer.what = what;
+  transfer.from_device = is_device_accessible(what.from, what);
+  transfer.to_device = is_device_accessible(what.to, what);
+  return transfer;
+}
 
 CUresult copy(const std::shared_ptr<Context>& context, CUstream stream_handle, const Copy& what, bool wait) {
   const auto stream = stream_of(*context, stream_handle);
   const auto owner = context_of(*stream);
+  const bool captured = captures(*stream, *owner);
+  if (wait) forbid_unsafe_call();
   if (what.width == 0 || what.height == 0 || what.depth == 0) {
     return wait ? finish(*owner, stream->last()) : CUDA_SUCCESS;
   }
-  const bool from_device = is_device_accessible(what.from, what);
-  const bool to_device = is_device_accessible(what.to, what);
-  if (!wait && !from_device && to_device) {
+  Transfer transfer = make_transfer(what);
+  if (captured) {
+    transfer.described = std::make_shared<const CUDA_MEMCPY3D>(describe(what));
+    perform(*stream, owner, std::move(transfer));
+    return CUDA_SUCCESS;
+  }
+  const bool on_device = transfer.from_device && transfer.to_device;
+  if (!wait && !transfer.from_device && transfer.to_device) {
     submit_captured(*stream, owner, what);
     return CUDA_SUCCESS;
   }
-  const std::uint64_t number = submit(*stream, owner, what, from_device, to_device);
-  return wait || !from_device || !to_device ? finish(*owner, number) : CUDA_SUCCESS;
+  const std::uint64_t number = enqueue(
+      *stream, owner, [transfer = std::move(transfer)](Context& running) noexcept { transfer.run(running); });
+  return wait || !on_device ? finish(*owner, number) : CUDA_SUCCESS;
 }
 
 }  // namespace tfusion::software::driver

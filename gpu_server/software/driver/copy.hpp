@@ -29,6 +29,25 @@ struct Copy {
   std::size_t depth = 1;   // planes
 };
 
+// A checked copy, as the queue runs it. It takes device memory from its description and host memory as it is
+// then.
+struct Transfer {
+  static constexpr CUgraphNodeType kNodeType = CU_GRAPH_NODE_TYPE_MEMCPY;
+
+  void run(Context& context) const noexcept;
+
+  Copy what;
+  bool from_device = false;  // memory that kernels may touch; otherwise any memory of the process
+  bool to_device = false;
+  std::shared_ptr<const CUDA_MEMCPY3D> described;  // of a graph's memcpy node: what its program asks back
+};
+
+// What a 3D description means. Throws CUDA_ERROR_INVALID_VALUE, or CUDA_ERROR_NOT_SUPPORTED for arrays.
+Copy copy_of(const CUDA_MEMCPY3D& described);
+
+// Checks the memory. Throws CUDA_ERROR_INVALID_VALUE for memory that is not there. Precondition: not empty.
+Transfer make_transfer(const Copy& what);
+
 // Checks and submits the copy. If `wait`, returns when it is done. Otherwise a source in pageable memory is
 // read before the return, and the return waits for the copy if the destination is pageable memory, as CUDA's
 // does. Throws CUDA_ERROR_INVALID_VALUE for memory that is not there.

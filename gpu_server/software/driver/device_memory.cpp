@@ -36,7 +36,7 @@ std::uint64_t allocate_device_memory(const Context& context, std::size_t bytes, 
     const auto lock = gpu.memory.lock();
     gpu.memory.insert(region);
   }
-  gpu.space.allow(region.base, span);
+  if (kind != RegionKind::graph) gpu.space.allow(region.base, span);
   return region.base;
 }
 

@@ -12,7 +12,8 @@ namespace tfusion::software::driver {
 
 class Context;
 
-// Zeroed memory at a page boundary, allowed to kernels. Throws Failure(CUDA_ERROR_OUT_OF_MEMORY).
+// Zeroed memory at a page boundary, allowed to kernels unless it is a graph's. Throws
+// Failure(CUDA_ERROR_OUT_OF_MEMORY).
 std::uint64_t allocate_device_memory(const Context& context, std::size_t bytes, RegionKind kind);
 
 // cuMemFree: takes the allocation that begins here out of the map and releases it. Throws

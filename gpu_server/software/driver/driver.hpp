@@ -24,6 +24,8 @@ struct Driver {
   HandleTable handles;
   MemoryMap memory;
 
+  std::mutex graph_mutex;  // structure of all graphs and executables, and all captures
+
   std::mutex primary_mutex;
   std::shared_ptr<Context> primary;  // null while it is not active; a new one has a new handle
   unsigned primary_uses = 0;         // cuDevicePrimaryCtxRetain minus Release

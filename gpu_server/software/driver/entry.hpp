@@ -3,6 +3,8 @@
 //
 // Locks of the driver, and their order. Each is held for a few instructions and none while waiting for the
 // queue, submitting to it (submit() may wait for room) or calling into the executor:
+//   0. Driver::graph_mutex      graphs and captures; before 2 to 4. What it guards is dropped after it is
+//   given up
 //   1. Driver::primary_mutex    state of the primary context
 //   2. MemoryMap::mutex_        regions, reservations
 //   3. HandleTable::mutex_      a leaf
@@ -12,7 +14,8 @@
 //   the one
 //                               lock under which the queue may be waited for: no task ever takes it
 //   7. Linker::mutex            held while inputs are compiled; nothing else is taken under it
-//   8. the printing sink's      held while the loader's print function runs, on the queue's or an executor's
+//   8. the registry of graph memory's  a leaf
+//   9. the printing sink's      held while the loader's print function runs, on the queue's or an executor's
 //   thread
 #pragma once
 

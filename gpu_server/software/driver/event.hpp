@@ -3,10 +3,18 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 #include "handles.hpp"
 
 namespace tfusion::software::driver {
+
+class Capture;
+class GraphNode;
+
+// CLOCK_MONOTONIC.
+std::int64_t now_ns() noexcept;
 
 class Event final : public Object {
  public:
@@ -24,6 +32,11 @@ class Event final : public Object {
   // CLOCK_MONOTONIC, when the queue passed the last record that it passed.
   std::atomic<std::int64_t> passed_ns{0};
   const unsigned flags;
+
+  // Set if the last record was captured (capture.hpp). The rest is guarded by Driver::graph_mutex.
+  std::atomic<bool> captured{false};
+  std::weak_ptr<Capture> capture;
+  std::vector<GraphNode*> tips;  // of the stream when it was recorded; void when the capture has ended
 
  private:
   std::atomic<std::uint64_t> recorded_{0};

@@ -1,6 +1,6 @@
 // The table of everything that has a handle: contexts, streams, events, modules, functions, libraries,
-// kernels, physical memory, link states. A handle is a number that is never used twice, so a stale or made-up
-// handle is told from a live one and never dereferenced. The low byte of a handle is its kind.
+// kernels, physical memory, link states, graphs. A handle is a number that is never used twice, so a stale or
+// made-up handle is told from a live one and never dereferenced. The low byte of a handle is its kind.
 #pragma once
 
 #include <atomic>
@@ -26,6 +26,10 @@ enum class Kind : std::uint8_t {
   physical_memory = 8,
   link = 9,
   memory_pool = 10,
+  graph = 11,
+  graph_node = 12,
+  graph_exec = 13,
+  user_object = 14,
 };
 
 // Base of all objects with a handle. `owner` is the handle of the context that takes the object down with it,

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "capture.hpp"
 #include "entry.hpp"
 
 namespace tfusion::software::driver {
@@ -28,6 +29,7 @@ CUresult allocate(void** result, size_t bytes, unsigned flags) {
         CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED;
     require(result != nullptr && bytes != 0 && (flags & ~kKnown) == 0);
     require(bytes <= std::size_t{1} << AddressSpace::kAddressBits, CUDA_ERROR_OUT_OF_MEMORY);
+    forbid_unsafe_call();
     const std::size_t span = page_ceiling(bytes);
     void* memory = mmap(nullptr, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     require(memory != MAP_FAILED, CUDA_ERROR_OUT_OF_MEMORY);
@@ -86,6 +88,7 @@ CUresult cuMemAllocHost_v2(void** pp, size_t bytesize) {
 CUresult cuMemFreeHost(void* p) {
   return context_call([&](const std::shared_ptr<Context>&) {
     if (p == nullptr) return;
+    forbid_unsafe_call();
     Driver& gpu = driver();
     std::optional<Region> region;
     {

@@ -1,4 +1,4 @@
-// The launch functions.
+// The launch functions, and the launch itself: see kernel_launch.hpp.
 #include <string.h>
 
 #include <algorithm>
@@ -6,21 +6,14 @@
 
 #include "device.hpp"
 #include "entry.hpp"
-#include "function.hpp"
+#include "kernel_launch.hpp"
 #include "occupancy.hpp"
 #include "print.hpp"
-#include "stream.hpp"
+#include "work.hpp"
 
 namespace tfusion::software::driver {
 
 namespace {
-
-struct Shape {
-  unsigned grid[3];
-  unsigned block[3];
-  std::size_t dynamic_shared_bytes;
-  bool cooperative;
-};
 
 CUresult code_of(ptx::Outcome outcome) {
   switch (outcome) {
@@ -103,31 +96,69 @@ std::vector<std::byte> parameter_block(const ptx::KernelInfo& info, void** param
   return block;
 }
 
+// A captured launch keeps its attributes for its node, and the priority of its stream.
+void keep_attributes(KernelLaunch& launch, const Stream& stream,
+                     std::span<const CUlaunchAttribute> attributes) {
+  const auto keep = [&](const CUlaunchAttribute& attribute) {
+    std::erase_if(launch.attributes,
+                  [&](const CUlaunchAttribute& earlier) { return earlier.id == attribute.id; });
+    launch.attributes.push_back(attribute);
+  };
+  if (stream.priority != 0) {
+    CUlaunchAttribute priority{};
+    priority.id = CU_LAUNCH_ATTRIBUTE_PRIORITY;
+    priority.value.priority = stream.priority;
+    keep(priority);
+  }
+  for (const CUlaunchAttribute& attribute : attributes) {
+    if (attribute.id != CU_LAUNCH_ATTRIBUTE_IGNORE && attribute.id != CU_LAUNCH_ATTRIBUTE_COOPERATIVE) {
+      keep(attribute);
+    }
+  }
+}
+
 CUresult launch(const std::shared_ptr<Context>& context, CUfunction handle, const Shape& shape,
-                CUstream stream_handle, void** parameters, void** extra) {
-  LoadedFunction loaded = function_of(context, handle);
-  require_shape(*loaded.function, shape);
-  std::vector<std::byte> block = parameter_block(loaded.function->info, parameters, extra);
+                CUstream stream_handle, void** parameters, void** extra,
+                std::span<const CUlaunchAttribute> attributes = {}) {
+  KernelLaunch made = make_launch(context, handle, shape, parameters, extra);
   const auto stream = stream_of(*context, stream_handle);
   const auto owner = context_of(*stream);
-  require(loaded.module->owner == owner->handle, CUDA_ERROR_INVALID_CONTEXT);
-  enqueue(*stream, owner,
-          [shape, module = std::move(loaded.module), index = loaded.function->index,
-           block = std::move(block)](Context& launching) noexcept {
-            Driver& gpu = driver();
-            ptx::LaunchConfig config{};
-            std::copy_n(shape.grid, 3, config.grid);
-            std::copy_n(shape.block, 3, config.block);
-            config.dynamic_shared_bytes = shape.dynamic_shared_bytes;
-            config.parameters = block;
-            config.print = print_from_device;
-            config.stop = &gpu.queue.stop_flag();
-            const ptx::LaunchReport report = module->program().launch(index, config, gpu.space);
-            if (report.outcome == ptx::Outcome::success) return;
-            launching.fail(code_of(report.outcome),
-                           "kernel " + module->functions()[index]->info.name + " failed: " + report.detail);
-          });
+  require(made.loaded.module->owner == owner->handle, CUDA_ERROR_INVALID_CONTEXT);
+  if (captures(*stream, *owner)) keep_attributes(made, *stream, attributes);
+  perform(*stream, owner, std::move(made));
   return CUDA_SUCCESS;
+}
+
+}  // namespace
+
+void KernelLaunch::run(Context& context) const noexcept {
+  Driver& gpu = driver();
+  ptx::LaunchConfig config{};
+  std::copy_n(shape.grid, 3, config.grid);
+  std::copy_n(shape.block, 3, config.block);
+  config.dynamic_shared_bytes = shape.dynamic_shared_bytes;
+  config.parameters = parameters;
+  config.print = print_from_device;
+  config.stop = &gpu.queue.stop_flag();
+  const ptx::LaunchReport report = loaded.module->program().launch(loaded.function->index, config, gpu.space);
+  if (report.outcome == ptx::Outcome::success) return;
+  context.fail(code_of(report.outcome), "kernel " + loaded.function->info.name + " failed: " + report.detail);
+}
+
+void require_launchable(const KernelLaunch& launch) {
+  require_shape(*launch.loaded.function, launch.shape);
+}
+
+KernelLaunch make_launch(const std::shared_ptr<Context>& context, CUfunction handle, const Shape& shape,
+                         void** parameters, void** extra) {
+  KernelLaunch made;
+  made.shape = shape;
+  made.loaded = function_of(context, handle);
+  require_launchable(made);
+  made.parameters = parameter_block(made.loaded.function->info, parameters, extra);
+  made.packed = extra != nullptr;
+  made.function = handle;
+  return made;
 }
 
 // What a device of compute capability 7.5 makes of a launch attribute.
@@ -159,7 +190,6 @@ void apply(const CUlaunchAttribute& attribute, Shape& shape) {
   }
 }
 
-}  // namespace
 }  // namespace tfusion::software::driver
 
 using namespace tfusion::software::driver;
@@ -192,7 +222,8 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction f, void** ker
                 {config->blockDimX, config->blockDimY, config->blockDimZ},
                 config->sharedMemBytes,
                 false};
-    for (unsigned index = 0; index < config->numAttrs; ++index) apply(config->attrs[index], shape);
-    return launch(context, f, shape, config->hStream, kernelParams, extra);
+    const std::span attributes(config->attrs, config->numAttrs);
+    for (const CUlaunchAttribute& attribute : attributes) apply(attribute, shape);
+    return launch(context, f, shape, config->hStream, kernelParams, extra, attributes);
   });
 }

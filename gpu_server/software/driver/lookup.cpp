@@ -20,12 +20,58 @@ void* own_library() {
   return library;
 }
 
-// The exported function that a name without suffix means today: the one with the highest suffix.
+// Names whose forms take different parameters: what a caller that was built for `version` means.
+struct Form {
+  const char* name;
+  int version;
+  const char* exported;
+};
+constexpr Form kForms[] = {
+    // clang-format off
+    {"cuCtxCreate", 12050, "cuCtxCreate_v4"},
+    {"cuCtxCreate", 0, "cuCtxCreate_v2"},
+    {"cuGraphAddDependencies", 12030, "cuGraphAddDependencies_v2"},
+    {"cuGraphAddDependencies", 0, "cuGraphAddDependencies"},
+    {"cuGraphAddKernelNode", 12000, "cuGraphAddKernelNode_v2"},
+    {"cuGraphAddKernelNode", 0, "cuGraphAddKernelNode"},
+    {"cuGraphAddNode", 12030, "cuGraphAddNode_v2"},
+    {"cuGraphAddNode", 0, "cuGraphAddNode"},
+    {"cuGraphExecKernelNodeSetParams", 12000, "cuGraphExecKernelNodeSetParams_v2"},
+    {"cuGraphExecKernelNodeSetParams", 0, "cuGraphExecKernelNodeSetParams"},
+    {"cuGraphExecUpdate", 12000, "cuGraphExecUpdate_v2"},
+    {"cuGraphExecUpdate", 0, "cuGraphExecUpdate"},
+    {"cuGraphGetEdges", 12030, "cuGraphGetEdges_v2"},
+    {"cuGraphGetEdges", 0, "cuGraphGetEdges"},
+    {"cuGraphInstantiate", 12000, "cuGraphInstantiateWithFlags"},
+    {"cuGraphInstantiate", 0, "cuGraphInstantiate_v2"},
+    {"cuGraphKernelNodeGetParams", 12000, "cuGraphKernelNodeGetParams_v2"},
+    {"cuGraphKernelNodeGetParams", 0, "cuGraphKernelNodeGetParams"},
+    {"cuGraphKernelNodeSetParams", 12000, "cuGraphKernelNodeSetParams_v2"},
+    {"cuGraphKernelNodeSetParams", 0, "cuGraphKernelNodeSetParams"},
+    {"cuGraphNodeGetDependencies", 12030, "cuGraphNodeGetDependencies_v2"},
+    {"cuGraphNodeGetDependencies", 0, "cuGraphNodeGetDependencies"},
+    {"cuGraphNodeGetDependentNodes", 12030, "cuGraphNodeGetDependentNodes_v2"},
+    {"cuGraphNodeGetDependentNodes", 0, "cuGraphNodeGetDependentNodes"},
+    {"cuGraphRemoveDependencies", 12030, "cuGraphRemoveDependencies_v2"},
+    {"cuGraphRemoveDependencies", 0, "cuGraphRemoveDependencies"},
+    {"cuStreamBeginCapture", 10010, "cuStreamBeginCapture_v2"},
+    {"cuStreamBeginCapture", 0, "cuStreamBeginCapture"},
+    {"cuStreamGetCaptureInfo", 12030, "cuStreamGetCaptureInfo_v3"},
+    {"cuStreamGetCaptureInfo", 11030, "cuStreamGetCaptureInfo_v2"},
+    {"cuStreamGetCaptureInfo", 0, "cuStreamGetCaptureInfo"},
+    {"cuStreamUpdateCaptureDependencies", 12030, "cuStreamUpdateCaptureDependencies_v2"},
+    {"cuStreamUpdateCaptureDependencies", 0, "cuStreamUpdateCaptureDependencies"},
+    // clang-format on
+};
+
+// The exported function that a name without suffix means: the one with the highest suffix, if all forms take
+// the same parameters.
 void* find_function(const std::string& name, int version) {
   void* const library = own_library();
   if (library == nullptr || !name.starts_with("cu")) return nullptr;
-  // The one function here whose forms take different parameters.
-  if (name == "cuCtxCreate") return dlsym(library, version >= 12050 ? "cuCtxCreate_v4" : "cuCtxCreate_v2");
+  for (const Form& form : kForms) {
+    if (name == form.name && version >= form.version) return dlsym(library, form.exported);
+  }
   for (const char* suffix : {"_v4", "_v3", "_v2", ""}) {
     if (void* const found = dlsym(library, (name + suffix).c_str())) return found;
   }

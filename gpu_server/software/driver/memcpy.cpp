@@ -86,24 +86,29 @@ CUresult copy_2d(const CUDA_MEMCPY2D* described, CUstream stream, bool wait) {
 CUresult copy_3d(const CUDA_MEMCPY3D* described, CUstream stream, bool wait) {
   return context_call([&](const std::shared_ptr<Context>& context) {
     require(described != nullptr);
-    const CUDA_MEMCPY3D p = *described;
-    require(p.srcLOD == 0 && p.dstLOD == 0);
-    Copy what;
-    what.width = p.WidthInBytes;
-    what.height = p.Height;
-    what.depth = p.Depth;
-    if (what.width == 0 || what.height == 0 || what.depth == 0) return copy(context, stream, what, wait);
-    std::size_t rows = 0;
-    require(!__builtin_mul_overflow(what.height, what.depth, &rows));
-    what.from = side_of(p.srcMemoryType, p.srcHost, p.srcDevice, p.srcXInBytes, p.srcY, p.srcZ, p.srcPitch,
-                        p.srcHeight, what.width, what.height, what.depth);
-    what.to = side_of(p.dstMemoryType, p.dstHost, p.dstDevice, p.dstXInBytes, p.dstY, p.dstZ, p.dstPitch,
-                      p.dstHeight, what.width, what.height, what.depth);
-    return copy(context, stream, what, wait);
+    return copy(context, stream, copy_of(*described), wait);
   });
 }
 
 }  // namespace
+
+Copy copy_of(const CUDA_MEMCPY3D& described) {
+  const CUDA_MEMCPY3D p = described;
+  require(p.srcLOD == 0 && p.dstLOD == 0);
+  Copy what;
+  what.width = p.WidthInBytes;
+  what.height = p.Height;
+  what.depth = p.Depth;
+  if (what.width == 0 || what.height == 0 || what.depth == 0) return what;
+  std::size_t rows = 0;
+  require(!__builtin_mul_overflow(what.height, what.depth, &rows));
+  what.from = side_of(p.srcMemoryType, p.srcHost, p.srcDevice, p.srcXInBytes, p.srcY, p.srcZ, p.srcPitch,
+                      p.srcHeight, what.width, what.height, what.depth);
+  what.to = side_of(p.dstMemoryType, p.dstHost, p.dstDevice, p.dstXInBytes, p.dstY, p.dstZ, p.dstPitch,
+                    p.dstHeight, what.width, what.height, what.depth);
+  return what;
+}
+
 }  // namespace tfusion::software::driver
 
 using namespace tfusion::software::driver;

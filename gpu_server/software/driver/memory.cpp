@@ -1,6 +1,8 @@
 // Device memory as programs ask for it: cuMemAlloc and its kin, cuMemGetInfo.
+#include "capture.hpp"
 #include "device_memory.hpp"
 #include "entry.hpp"
+#include "graph_memory.hpp"
 
 namespace tfusion::software::driver {
 
@@ -22,6 +24,7 @@ using namespace tfusion::software::driver;
 CUresult cuMemAlloc_v2(CUdeviceptr* dptr, size_t bytesize) {
   return context_call([&](const std::shared_ptr<Context>& context) {
     require(dptr != nullptr);
+    forbid_unsafe_call();
     *dptr = allocate_device_memory(*context, bytesize, RegionKind::device);
   });
 }
@@ -36,6 +39,7 @@ CUresult cuMemAllocPitch_v2(CUdeviceptr* dptr, size_t* pPitch, size_t WidthInByt
     const std::size_t pitch = (WidthInBytes + kPitchAlignment - 1) / kPitchAlignment * kPitchAlignment;
     std::size_t bytes = 0;
     require(!__builtin_mul_overflow(pitch, Height, &bytes), CUDA_ERROR_OUT_OF_MEMORY);
+    forbid_unsafe_call();
     *dptr = allocate_device_memory(*context, bytes, RegionKind::device);
     *pPitch = pitch;
   });
@@ -43,7 +47,12 @@ CUresult cuMemAllocPitch_v2(CUdeviceptr* dptr, size_t* pPitch, size_t WidthInByt
 
 CUresult cuMemFree_v2(CUdeviceptr dptr) {
   return context_call([&](const std::shared_ptr<Context>& context) {
-    if (dptr != 0) free_device_memory(dptr);
+    forbid_unsafe_call();
+    if (const auto allocation = find_graph_allocation(dptr)) {
+      driver().queue.wait(free_graph_allocation(allocation));
+    } else if (dptr != 0) {
+      free_device_memory(dptr);
+    }
     return context->status();
   });
 }

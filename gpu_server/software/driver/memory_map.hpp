@@ -20,6 +20,7 @@ class PhysicalMemory;
 enum class RegionKind {
   device,      // cuMemAlloc
   pooled,      // cuMemAllocAsync
+  graph,       // of a graph's allocation node (graph_memory.hpp)
   module,      // a module's variables
   host,        // cuMemHostAlloc, cuMemAllocHost
   registered,  // cuMemHostRegister
@@ -37,6 +38,11 @@ struct Region {
   std::size_t offset = 0;     // of a mapping in its physical memory
   std::shared_ptr<PhysicalMemory> physical;
 
+  // True of memory that kernels will be able to touch once an allocation node ran.
+  bool is_graph_memory(std::uint64_t address, std::size_t size) const noexcept {
+    return kind == RegionKind::graph && address >= base && address - base <= bytes &&
+           size <= bytes - (address - base);
+  }
   bool is_host() const noexcept { return kind == RegionKind::host || kind == RegionKind::registered; }
   std::uint64_t end() const noexcept { return base + bytes; }
 };

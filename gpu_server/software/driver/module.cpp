@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "capture.hpp"
 #include "device.hpp"
 #include "device_memory.hpp"
 #include "entry.hpp"
@@ -95,6 +96,7 @@ namespace {
 CUresult load(CUmodule* module, const void* image, JitOptions& options) {
   return context_call([&](const std::shared_ptr<Context>& context) {
     require(module != nullptr && image != nullptr);
+    forbid_unsafe_call();
     auto program = options.logged([&] { return compile_texts(ptx_of_image(image)); });
     const auto loaded = std::make_shared<Module>(*context, std::move(program),
                                                  std::span<const std::shared_ptr<FunctionSettings>>());

@@ -9,7 +9,8 @@
 #include "device.hpp"
 #include "device_memory.hpp"
 #include "entry.hpp"
-#include "stream.hpp"
+#include "node_params.hpp"
+#include "work.hpp"
 
 namespace tfusion::software::driver {
 
@@ -42,7 +43,12 @@ CUresult allocate(CUdeviceptr* address, std::size_t bytes, CUmemoryPool handle, 
     require(address != nullptr);
     const auto from = pool_of(handle);
     const auto stream = stream_of(*context, stream_handle);
-    *address = allocate_device_memory(*context_of(*stream), bytes, RegionKind::pooled);
+    const auto owner = context_of(*stream);
+    if (captures(*stream, *owner)) {
+      *address = capture_allocation(*stream, *owner, bytes);
+      return;
+    }
+    *address = allocate_device_memory(*owner, bytes, RegionKind::pooled);
     const std::uint64_t used = from->used_bytes.fetch_add(page_ceiling(bytes)) + page_ceiling(bytes);
     std::uint64_t high = from->used_high_bytes.load();
     while (high < used && !from->used_high_bytes.compare_exchange_weak(high, used)) {
@@ -88,6 +94,12 @@ CUresult cuMemAllocFromPoolAsync(CUdeviceptr* dptr, size_t bytesize, CUmemoryPoo
 CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream) {
   return context_call([&](const std::shared_ptr<Context>& context) {
     const auto stream = stream_of(*context, hStream);
+    const auto owner = context_of(*stream);
+    if (captures(*stream, *owner)) return capture_release(*stream, *owner, dptr);
+    if (const auto allocation = find_graph_allocation(dptr)) {
+      stream->extend(free_graph_allocation(allocation));
+      return;
+    }
     std::optional<Region> region;
     {
       const auto lock = driver().memory.lock();

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "entry.hpp"
-#include "event.hpp"
+#include "work.hpp"
 
 namespace tfusion::software::driver {
 
@@ -51,23 +51,30 @@ CUresult cuStreamCreateWithPriority(CUstream* phStream, unsigned int flags, int 
 CUresult cuStreamDestroy_v2(CUstream hStream) {
   return context_call([&](const std::shared_ptr<Context>&) {
     // The default streams cannot be destroyed; work on the stream goes on.
-    driver().handles.get<Stream>(number_of(hStream));
+    const auto stream = driver().handles.get<Stream>(number_of(hStream));
     driver().handles.remove(number_of(hStream));
+    leave(stream);
   });
 }
 
 CUresult cuStreamQuery(CUstream hStream) {
   return context_call([&](const std::shared_ptr<Context>& context) {
     const auto stream = stream_of(*context, hStream);
+    const auto owner = context_of(*stream);
+    forbid_on(*stream, *owner);
+    forbid_unsafe_call();
     if (!driver().queue.passed(stream->last())) return CUDA_ERROR_NOT_READY;
-    return context_of(*stream)->status();
+    return owner->status();
   });
 }
 
 CUresult cuStreamSynchronize(CUstream hStream) {
   return context_call([&](const std::shared_ptr<Context>& context) {
     const auto stream = stream_of(*context, hStream);
-    return finish(*context_of(*stream), stream->last());
+    const auto owner = context_of(*stream);
+    forbid_on(*stream, *owner);
+    forbid_unsafe_call();
+    return finish(*owner, stream->last());
   });
 }
 
@@ -76,6 +83,7 @@ CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags)
     require((Flags & ~static_cast<unsigned>(CU_EVENT_WAIT_EXTERNAL)) == 0);
     const auto stream = stream_of(*context, hStream);
     const auto event = driver().handles.get<Event>(number_of(hEvent));
+    if (capture_wait(stream, *context_of(*stream), event, Flags)) return;
     // Later work of the stream comes after the event by the queue's order; until then the stream is not idle.
     stream->extend(event->recorded());
   });
@@ -117,20 +125,13 @@ CUresult cuStreamGetDevice(CUstream hStream, CUdevice* device) {
   });
 }
 
-CUresult cuStreamIsCapturing(CUstream hStream, CUstreamCaptureStatus* captureStatus) {
-  return context_call([&](const std::shared_ptr<Context>& context) {
-    require(captureStatus != nullptr);
-    stream_of(*context, hStream);
-    *captureStatus = CU_STREAM_CAPTURE_STATUS_NONE;  // this driver has no graphs
-  });
-}
-
 CUresult cuStreamAddCallback(CUstream hStream, CUstreamCallback callback, void* userData,
                              unsigned int flags) {
   return context_call([&](const std::shared_ptr<Context>& context) {
     require(callback != nullptr && flags == 0);
     const auto stream = stream_of(*context, hStream);
     const auto owner = context_of(*stream);
+    forbid_on(*stream, *owner);  // a graph cannot hold it
     // Unlike a host function, a callback is told of a failed context.
     stream->extend(driver().queue.submit([=]() noexcept { callback(hStream, owner->status(), userData); }));
   });
@@ -140,6 +141,6 @@ CUresult cuLaunchHostFunc(CUstream hStream, CUhostFn fn, void* userData) {
   return context_call([&](const std::shared_ptr<Context>& context) {
     require(fn != nullptr);
     const auto stream = stream_of(*context, hStream);
-    enqueue(*stream, context_of(*stream), [=](Context&) noexcept { fn(userData); });
+    perform(*stream, context_of(*stream), HostCall{fn, userData});
   });
 }

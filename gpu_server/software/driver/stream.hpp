@@ -4,11 +4,15 @@
 #include <atomic>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "context.hpp"
 #include "driver.hpp"
 
 namespace tfusion::software::driver {
+
+class Capture;
+class GraphNode;
 
 class Stream final : public Object {
  public:
@@ -27,9 +31,23 @@ class Stream final : public Object {
   }
   std::uint64_t last() const noexcept { return last_.load(std::memory_order_acquire); }
 
+  // The stream of the handles 0 and 1, which waits for all blocking streams of its context, and they for it.
+  bool is_legacy() const noexcept { return id == kLegacyId; }
+  bool is_blocking() const noexcept { return (flags & CU_STREAM_NON_BLOCKING) == 0; }
+
+  static constexpr unsigned long long kLegacyId = 1;
+  static constexpr unsigned long long kPerThreadId = 2;
+
   const unsigned flags;
   const int priority;
   const unsigned long long id;
+
+  // Set while the stream takes part in a capture (capture.hpp). The rest is guarded by Driver::graph_mutex.
+  std::atomic<bool> capturing{false};
+  std::shared_ptr<Capture> capture;
+  std::vector<GraphNode*> tips;        // what the next captured node depends on
+  std::vector<CUgraphNode> told_tips;  // what cuStreamGetCaptureInfo points to
+  std::vector<CUgraphEdgeData> told_edges;
 
  private:
   std::atomic<std::uint64_t> last_{0};

@@ -101,6 +101,16 @@ def test_errors_have_names_and_descriptions(driver: Driver) -> None:
         ("cuCtxCreate", 12000, "cuCtxCreate_v2"),
         ("cuMemcpyHtoDAsync", 13000, "cuMemcpyHtoDAsync_v2"),
         ("cuGetProcAddress", 12000, "cuGetProcAddress_v2"),
+        ("cuGraphLaunch", 13000, "cuGraphLaunch"),
+        ("cuGraphInstantiate", 12000, "cuGraphInstantiateWithFlags"),
+        ("cuGraphInstantiate", 11080, "cuGraphInstantiate_v2"),
+        ("cuGraphAddKernelNode", 12000, "cuGraphAddKernelNode_v2"),
+        ("cuGraphAddKernelNode", 11080, "cuGraphAddKernelNode"),
+        ("cuGraphAddNode", 12020, "cuGraphAddNode"),
+        ("cuGraphAddNode", 13000, "cuGraphAddNode_v2"),
+        ("cuStreamGetCaptureInfo", 12030, "cuStreamGetCaptureInfo_v3"),
+        ("cuStreamGetCaptureInfo", 11030, "cuStreamGetCaptureInfo_v2"),
+        ("cuStreamGetCaptureInfo", 11000, "cuStreamGetCaptureInfo"),
     ],
 )
 def test_functions_are_found_by_plain_names(driver: Driver, name: str, version: int, exported: str) -> None:
@@ -110,7 +120,7 @@ def test_functions_are_found_by_plain_names(driver: Driver, name: str, version: 
     assert status.value == 0
 
 
-@pytest.mark.parametrize("name", ["cuGraphLaunch", "malloc", "", "tfusionSoftwareSetPrint"])
+@pytest.mark.parametrize("name", ["cuTexRefCreate", "malloc", "", "tfusionSoftwareSetPrint"])
 def test_what_the_driver_lacks_is_not_found(driver: Driver, name: str) -> None:
     found, status = ctypes.c_void_p(1), ctypes.c_int(-1)
     arguments = (name.encode(), ctypes.byref(found), 13000, 0, ctypes.byref(status))
