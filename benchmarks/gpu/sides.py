@@ -38,7 +38,7 @@ class Sides:
         # Both sides must choose alike: a fixed workspace for cuBLAS, and no telling of progress on stdout.
         self.environment = dict(
             os.environ,
-            PYTHONPATH=str(BENCHMARKS),
+            PYTHONPATH=os.pathsep.join(filter(None, [str(BENCHMARKS), os.environ.get("PYTHONPATH")])),
             CUBLAS_WORKSPACE_CONFIG=":4096:8",
             TOKENIZERS_PARALLELISM="false",
             HF_HUB_OFFLINE="1",
