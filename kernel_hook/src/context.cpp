@@ -12,6 +12,7 @@
 #include "capture.hpp"
 #include "managed.hpp"
 #include "objects.hpp"
+#include "own_context.hpp"
 #include "pool.hpp"
 #include "virtual_memory.hpp"
 
@@ -19,7 +20,9 @@ namespace tfusion::hook {
 
 namespace {
 
-constexpr std::uint64_t kPrimary = protocol::pack({protocol::HandleKind::context, 1, 1});
+// At the far end of the table of contexts, which the program's own fill from the start.
+constexpr std::uint64_t kPrimary =
+    protocol::pack({protocol::HandleKind::context, 1, protocol::kMaxHandleIndex - 1});
 constexpr int kStackDepth = 64;
 
 // Plain data, so that calls from exit handlers find it usable whatever was destroyed before.
@@ -41,8 +44,8 @@ struct StorageEntry {
   void (*destroy)(CUcontext, void*, void*);
 };
 constinit std::mutex storage_mutex;
-std::map<void*, StorageEntry>& storage() {
-  static auto& map = *new std::map<void*, StorageEntry>;
+std::map<std::pair<CUcontext, void*>, StorageEntry>& storage() {
+  static auto& map = *new std::map<std::pair<CUcontext, void*>, StorageEntry>;
   return map;
 }
 
@@ -64,20 +67,17 @@ CUresult synchronise() {
   return result;
 }
 
-CUcontext current() {
-  return stack.depth > 0 ? stack.entries[stack.depth - 1] : nullptr;
+bool is_context(CUcontext context) {
+  return is_primary(context) || is_own_context(context);
 }
 
-// Ends the primary context: what libraries stored with it, our objects, and everything in the worker.
+// Ends the primary context: what libraries stored with it, our objects, and everything in the worker. While the program
+// has contexts of its own, which are the same to the worker, only what libraries stored ends, unless an error has ended
+// them as well.
 CUresult destroy_primary() {
-  std::map<void*, StorageEntry> entries;
-  {
-    std::lock_guard lock(storage_mutex);
-    entries.swap(storage());
-  }
-  for (const auto& [key, entry] : entries) {
-    if (entry.destroy != nullptr) entry.destroy(primary_context(), key, entry.value);
-  }
+  end_context_storage(primary_context());
+  if (own_contexts_alive() && enter() == CUDA_SUCCESS) return drain();
+  forget_own_contexts();
   wire::ContextReset command{};
   const CUresult result = call(command);
   forget_objects();
@@ -101,9 +101,34 @@ CUcontext primary_context() {
   return reinterpret_cast<CUcontext>(kPrimary);
 }
 
+CUcontext current_context() {
+  return stack.depth > 0 ? stack.entries[stack.depth - 1] : nullptr;
+}
+
 CUresult require_context() {
-  if (current() == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
-  return retained.load(std::memory_order_relaxed) > 0 ? CUDA_SUCCESS : CUDA_ERROR_CONTEXT_IS_DESTROYED;
+  const CUcontext context = current_context();
+  if (context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
+  const bool alive =
+      is_primary(context) ? retained.load(std::memory_order_relaxed) > 0 : is_own_context(context);
+  return alive ? CUDA_SUCCESS : CUDA_ERROR_CONTEXT_IS_DESTROYED;
+}
+
+void end_context_storage(CUcontext context) {
+  std::vector<std::pair<void*, StorageEntry>> entries;
+  {
+    std::lock_guard lock(storage_mutex);
+    for (auto entry = storage().begin(); entry != storage().end();) {
+      if (entry->first.first != context) {
+        ++entry;
+        continue;
+      }
+      entries.emplace_back(entry->first.second, entry->second);
+      entry = storage().erase(entry);
+    }
+  }
+  for (const auto& [key, entry] : entries) {
+    if (entry.destroy != nullptr) entry.destroy(context, key, entry.value);
+  }
 }
 
 CUresult drain() {
@@ -119,24 +144,26 @@ CUresult drain() {
 
 CUresult context_storage_put(CUcontext context, void* key, void* value,
                              void (*destroy)(CUcontext, void*, void*)) {
-  if (context != nullptr && !is_primary(context)) return CUDA_ERROR_INVALID_CONTEXT;
+  if (context == nullptr) context = current_context();
+  if (!is_context(context)) return CUDA_ERROR_INVALID_CONTEXT;
   std::lock_guard lock(storage_mutex);
-  storage()[key] = {value, destroy};
+  storage()[{context, key}] = {value, destroy};
   return CUDA_SUCCESS;
 }
 
 CUresult context_storage_remove(CUcontext context, void* key) {
-  if (context != nullptr && !is_primary(context)) return CUDA_ERROR_INVALID_CONTEXT;
+  if (context == nullptr) context = current_context();
+  if (!is_context(context)) return CUDA_ERROR_INVALID_CONTEXT;
   std::lock_guard lock(storage_mutex);
-  return storage().erase(key) > 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+  return storage().erase({context, key}) > 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
 CUresult context_storage_get(void** value, CUcontext context, void* key) {
   if (value == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  if (context != nullptr && !is_primary(context)) return CUDA_ERROR_INVALID_CONTEXT;
-  if (context == nullptr && current() == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
+  if (context == nullptr) context = current_context();
+  if (!is_context(context)) return CUDA_ERROR_INVALID_CONTEXT;
   std::lock_guard lock(storage_mutex);
-  const auto found = storage().find(key);
+  const auto found = storage().find({context, key});
   if (found == storage().end()) return CUDA_ERROR_INVALID_HANDLE;
   *value = found->second.value;
   return CUDA_SUCCESS;
@@ -190,19 +217,19 @@ CUresult cuDevicePrimaryCtxGetState(CUdevice dev, unsigned int* out_flags, int* 
 
 CUresult cuCtxGetCurrent(CUcontext* pctx) {
   if (pctx == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  *pctx = current();
+  *pctx = current_context();
   return CUDA_SUCCESS;
 }
 
 CUresult cuCtxSetCurrent(CUcontext ctx) {
-  if (ctx != nullptr && !is_primary(ctx)) return CUDA_ERROR_INVALID_CONTEXT;
+  if (ctx != nullptr && !is_context(ctx)) return CUDA_ERROR_INVALID_CONTEXT;
   if (stack.depth > 0) --stack.depth;
   if (ctx != nullptr) stack.entries[stack.depth++] = ctx;
   return CUDA_SUCCESS;
 }
 
 CUresult cuCtxPushCurrent_v2(CUcontext ctx) {
-  if (!is_primary(ctx)) return CUDA_ERROR_INVALID_CONTEXT;
+  if (!is_context(ctx)) return CUDA_ERROR_INVALID_CONTEXT;
   if (stack.depth == kStackDepth) return CUDA_ERROR_INVALID_VALUE;
   stack.entries[stack.depth++] = ctx;
   return CUDA_SUCCESS;
@@ -217,35 +244,48 @@ CUresult cuCtxPopCurrent_v2(CUcontext* pctx) {
 
 CUresult cuCtxGetDevice(CUdevice* device) {
   if (device == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  if (current() == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
+  if (current_context() == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
   *device = 0;
   return CUDA_SUCCESS;
 }
 
 CUresult cuCtxGetDevice_v2(CUdevice* device, CUcontext ctx) {
   if (device == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  if (ctx == nullptr ? current() == nullptr : !is_primary(ctx)) return CUDA_ERROR_INVALID_CONTEXT;
+  if (ctx == nullptr ? current_context() == nullptr : !is_context(ctx)) return CUDA_ERROR_INVALID_CONTEXT;
   *device = 0;
   return CUDA_SUCCESS;
 }
 
 CUresult cuCtxGetFlags(unsigned int* out) {
   if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  if (current() == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
+  const CUcontext context = current_context();
+  if (context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
+  if (!is_primary(context)) return own_context_flags(context, out);
   *out = flags.load(std::memory_order_relaxed);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuCtxSetFlags(unsigned int new_flags) {
+  if ((new_flags & ~unsigned{CU_CTX_FLAGS_MASK}) != 0) return CUDA_ERROR_INVALID_VALUE;
+  const CUcontext context = current_context();
+  if (context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
+  if (!is_primary(context)) return set_own_context_flags(context, new_flags);
+  flags.store(new_flags);
   return CUDA_SUCCESS;
 }
 
 CUresult cuCtxGetId(CUcontext ctx, unsigned long long* ctxId) {
   if (ctxId == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  if (ctx == nullptr ? current() == nullptr : !is_primary(ctx)) return CUDA_ERROR_INVALID_CONTEXT;
+  if (ctx == nullptr) ctx = current_context();
+  if (ctx == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
+  if (!is_primary(ctx)) return own_context_id(ctx, ctxId);
   *ctxId = 1;
   return CUDA_SUCCESS;
 }
 
 CUresult cuCtxGetApiVersion(CUcontext ctx, unsigned int* version) {
   if (version == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  if (ctx != nullptr && !is_primary(ctx)) return CUDA_ERROR_INVALID_CONTEXT;
+  if (ctx != nullptr && !is_context(ctx)) return CUDA_ERROR_INVALID_CONTEXT;
   *version = shared.control().facts.context_api_version;
   return CUDA_SUCCESS;
 }
@@ -315,8 +355,8 @@ CUresult cuCtxSynchronize() {
 }
 
 CUresult cuCtxSynchronize_v2(CUcontext ctx) {
-  if (ctx != nullptr && !is_primary(ctx)) return CUDA_ERROR_INVALID_CONTEXT;
-  if (ctx == nullptr && current() == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
+  if (ctx != nullptr && !is_context(ctx)) return CUDA_ERROR_INVALID_CONTEXT;
+  if (ctx == nullptr && current_context() == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
   return synchronise();
 }
 

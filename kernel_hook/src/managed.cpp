@@ -13,6 +13,7 @@
 #include "call.hpp"
 #include "context.hpp"
 #include "objects.hpp"
+#include "own_context.hpp"
 
 namespace tfusion::hook {
 
@@ -180,6 +181,7 @@ CUresult free_managed(std::uint64_t address) {
     std::lock_guard lock(mutex);
     advices().erase(address);
   }
+  disown(Owned::device_memory, address);
   return host_heap().release(address);
 }
 
@@ -196,7 +198,10 @@ CUresult cuMemAllocManaged(CUdeviceptr* dptr, size_t bytesize, unsigned int flag
   if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
   std::uint64_t address = 0;
   const CUresult result = host_heap().allocate(bytesize, kManaged, &address);
-  if (result == CUDA_SUCCESS) *dptr = address;
+  if (result == CUDA_SUCCESS) {
+    own(Owned::device_memory, address);
+    *dptr = address;
+  }
   return result;
 }
 

@@ -8,6 +8,7 @@
 #include "globals.hpp"
 #include "managed.hpp"
 #include "objects.hpp"
+#include "own_context.hpp"
 #include "pool.hpp"
 #include "virtual_memory.hpp"
 
@@ -46,7 +47,7 @@ CUresult pointer_attribute(void* data, CUpointer_attribute which, std::uint64_t 
   const bool device = place.kind == Place::device;
   switch (which) {
     case CU_POINTER_ATTRIBUTE_CONTEXT:
-      return give(data, primary_context());
+      return give(data, owner_of(device ? Owned::device_memory : Owned::host_memory, place.block.address));
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
       return give(data, device || managed ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST);
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
@@ -89,7 +90,10 @@ CUresult allocate_host(void** pp, std::size_t bytes, unsigned flags) {
   if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
   std::uint64_t address = 0;
   const CUresult result = host_heap().allocate(bytes, flags, &address);
-  if (result == CUDA_SUCCESS) *pp = reinterpret_cast<void*>(address);
+  if (result == CUDA_SUCCESS) {
+    own(Owned::host_memory, address);
+    *pp = reinterpret_cast<void*>(address);
+  }
   return result;
 }
 
@@ -100,7 +104,10 @@ CUresult cuMemAlloc_v2(CUdeviceptr* dptr, size_t bytesize) {
   if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
   std::uint64_t address = 0;
   const CUresult result = allocate_device(bytesize, &address);
-  if (result == CUDA_SUCCESS) *dptr = address;
+  if (result == CUDA_SUCCESS) {
+    own(Owned::device_memory, address);
+    *dptr = address;
+  }
   return result;
 }
 
@@ -123,6 +130,7 @@ CUresult cuMemFree_v2(CUdeviceptr dptr) {
   if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
   if (host_heap().contains(dptr)) return free_managed(dptr);
   if (CUresult r = leave_pool(dptr); r != CUDA_SUCCESS) return r;
+  disown(Owned::device_memory, dptr);
   return device_heap().release(dptr);
 }
 
@@ -140,6 +148,7 @@ CUresult cuMemAllocHost_v2(void** pp, size_t bytesize) {
 CUresult cuMemFreeHost(void* p) {
   if (p == nullptr) return CUDA_SUCCESS;
   if (place_of(number(p)).kind != Place::pinned) return CUDA_ERROR_INVALID_VALUE;
+  disown(Owned::host_memory, number(p));
   return host_heap().release(number(p));
 }
 

@@ -13,6 +13,7 @@
 #include "globals.hpp"
 #include "image.hpp"
 #include "objects.hpp"
+#include "own_context.hpp"
 
 namespace tfusion::hook {
 
@@ -52,6 +53,7 @@ CUresult load(const void* image, const JitOptions& jit, bool as_library, std::ui
     modules().erase(handle);
     return result;
   }
+  if (!as_library) own(Owned::module, handle);
   *out = handle;
   return CUDA_SUCCESS;
 }
@@ -94,6 +96,7 @@ CUresult unload(std::uint64_t handle) {
     for (const auto& [name, global] : module->globals) forget_global(global.first);
   }
   if (!modules().retire(handle)) return CUDA_ERROR_INVALID_HANDLE;
+  disown(Owned::module, handle);
   wire::ModuleUnload command{};
   command.module = handle;
   if (CUresult r = post(command); r != CUDA_SUCCESS) result = r;

@@ -2,6 +2,7 @@
 
 #include "call.hpp"
 #include "globals.hpp"
+#include "own_context.hpp"
 
 namespace tfusion::hook {
 
@@ -54,8 +55,11 @@ std::uint64_t new_handle(HandleKind kind) {
   switch (kind) {
     case HandleKind::stream:
       return streams().create();
-    case HandleKind::event:
-      return events().create();
+    case HandleKind::event: {
+      const std::uint64_t event = events().create();
+      own(Owned::event, event);
+      return event;
+    }
     case HandleKind::module:
       return modules().create();
     case HandleKind::kernel:

@@ -21,6 +21,7 @@
 #include "context.hpp"
 #include "handle_table.hpp"
 #include "objects.hpp"
+#include "own_context.hpp"
 
 namespace tfusion::hook {
 
@@ -294,6 +295,7 @@ CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream) {
   if (is_capturing(on)) return static_cast<CUresult>(refuse("cuMemFreeAsync in a stream that captures"));
   MemoryBlock block{};
   if (!device_heap().find(dptr, &block) || block.address != dptr) return CUDA_ERROR_INVALID_VALUE;
+  disown(Owned::device_memory, dptr);
   std::lock_guard lock(mutex);
   // Memory of cuMemAlloc may be freed in a stream as well: from then on it is the default pool's.
   std::uint64_t handle = the_default_pool();

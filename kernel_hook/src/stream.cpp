@@ -7,6 +7,7 @@
 #include "call.hpp"
 #include "context.hpp"
 #include "objects.hpp"
+#include "own_context.hpp"
 #include "pool.hpp"
 
 namespace tfusion::hook {
@@ -28,6 +29,7 @@ CUresult create_stream(unsigned flags, int priority, std::uint64_t* handle) {
     s.id = next_stream_id.fetch_add(1);
   });
   if (*handle == 0) return CUDA_ERROR_OUT_OF_MEMORY;
+  own(Owned::stream, *handle);
   wire::StreamCreate command{};
   command.stream = *handle;
   command.flags = flags;
@@ -120,6 +122,7 @@ CUresult cuStreamCreate(CUstream* phStream, unsigned int Flags) {
 
 CUresult cuStreamDestroy_v2(CUstream hStream) {
   if (!streams().retire(number(hStream))) return CUDA_ERROR_INVALID_HANDLE;
+  disown(Owned::stream, number(hStream));
   wire::StreamDestroy command{};
   command.stream = number(hStream);
   const CUresult result = post(command);
@@ -164,7 +167,8 @@ CUresult cuStreamGetCtx(CUstream hStream, CUcontext* pctx) {
   StreamObject s;
   if (pctx == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const CUresult r = describe(hStream, &s);
-  if (r == CUDA_SUCCESS) *pctx = primary_context();
+  const CUcontext context = current_context();  // which the default streams are of
+  if (r == CUDA_SUCCESS) *pctx = number(hStream) > 2 ? owner_of(Owned::stream, number(hStream)) : context;
   return r;
 }
 
@@ -183,6 +187,7 @@ CUresult cuStreamGetDevice(CUstream hStream, CUdevice* device) {
 
 CUresult cuEventDestroy_v2(CUevent hEvent) {
   if (!events().retire(number(hEvent))) return CUDA_ERROR_INVALID_HANDLE;
+  disown(Owned::event, number(hEvent));
   wire::EventDestroy command{};
   command.event = number(hEvent);
   const CUresult result = post(command);
