@@ -1,4 +1,6 @@
 // Streams, events, and waiting for them.
+#include <cstring>
+
 #include "replay_commands.hpp"
 #include "session.hpp"
 
@@ -11,6 +13,43 @@ void replay(Session& session, const wire::StreamCreate& command) {
       session.driver().cuStreamCreateWithPriority(&stream, command.flags, command.priority);
   session.created(command.stream, stream, result);
   session.note(command.header, result);
+}
+
+void replay(Session& session, const wire::StreamAttribute& command) {
+  CUstream stream = nullptr;
+  if (!session.resolve(command.header, command.stream, &stream)) return;
+  switch (command.attribute) {  // those that hold plain values
+    case CU_STREAM_ATTRIBUTE_ACCESS_POLICY_WINDOW:
+    case CU_STREAM_ATTRIBUTE_SYNCHRONIZATION_POLICY:
+    case CU_STREAM_ATTRIBUTE_PRIORITY:
+    case CU_STREAM_ATTRIBUTE_MEM_SYNC_DOMAIN_MAP:
+    case CU_STREAM_ATTRIBUTE_MEM_SYNC_DOMAIN:
+      break;
+    default:
+      return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
+  }
+  const DriverFunctions& driver = session.driver();
+  const auto attribute = static_cast<CUstreamAttrID>(command.attribute);
+  CUstreamAttrValue value{};
+  static_assert(sizeof value == sizeof command.value);
+  std::memcpy(&value, command.value, sizeof value);
+  CUresult result = CUDA_ERROR_NOT_SUPPORTED;
+  if (command.set != 0) {
+    if (driver.cuStreamSetAttribute != nullptr) result = driver.cuStreamSetAttribute(stream, attribute, &value);
+  } else if (driver.cuStreamGetAttribute != nullptr) {
+    result = driver.cuStreamGetAttribute(stream, attribute, &value);
+  }
+  wire::StreamAttributeReply reply{};
+  std::memcpy(reply.value, &value, sizeof value);
+  session.reply(command.header, result, &reply, sizeof reply);
+}
+
+void replay(Session& session, const wire::StreamCopyAttributes& command) {
+  CUstream to = nullptr, from = nullptr;
+  if (!session.resolve(command.header, command.to, &to) || !session.resolve(command.header, command.from, &from))
+    return;
+  const auto copy = session.driver().cuStreamCopyAttributes;
+  session.reply(command.header, copy != nullptr ? copy(to, from) : CUDA_ERROR_NOT_SUPPORTED);
 }
 
 void replay(Session& session, const wire::StreamDestroy& command) {

@@ -180,6 +180,27 @@ CUresult copy(Direction direction, std::uint64_t destination, std::uint64_t sour
   return CUDA_SUCCESS;
 }
 
+// `failed` may be nullptr; else it gets the index of the copy that was wrong, or the largest number for the batch's own
+// fault.
+CUresult copy_batch(const CUdeviceptr* destinations, const CUdeviceptr* sources, const std::size_t* sizes,
+                    std::size_t count, const CUmemcpyAttributes* attributes, const std::size_t* attribute_indices,
+                    std::size_t attribute_count, std::size_t* failed, CUstream stream) {
+  if (failed != nullptr) *failed = SIZE_MAX;
+  if (destinations == nullptr || sources == nullptr || sizes == nullptr || count == 0) return CUDA_ERROR_INVALID_VALUE;
+  if (attributes == nullptr || attribute_indices == nullptr || attribute_count == 0 || attribute_count > count ||
+      attribute_indices[0] != 0) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  if (number(stream) <= 1) return CUDA_ERROR_INVALID_VALUE;  // batches are for streams of the program's own
+  for (std::size_t i = 0; i < count; ++i) {
+    const CUresult result = copy(Direction::any, destinations[i], sources[i], sizes[i], stream, false);
+    if (result == CUDA_SUCCESS) continue;
+    if (failed != nullptr) *failed = i;
+    return result;
+  }
+  return CUDA_SUCCESS;
+}
+
 struct Side2D {
   std::uint64_t start;
   std::size_t pitch;
@@ -284,6 +305,28 @@ CUresult cuMemcpy(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount) {
 
 CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream) {
   return copy(Direction::any, dst, src, ByteCount, hStream, false);
+}
+
+// All contexts of a session are of one device: a copy between two of them is a copy.
+CUresult cuMemcpyPeer(CUdeviceptr dstDevice, CUcontext, CUdeviceptr srcDevice, CUcontext, size_t ByteCount) {
+  return copy(Direction::device_to_device, dstDevice, srcDevice, ByteCount, nullptr, false);
+}
+
+CUresult cuMemcpyPeerAsync(CUdeviceptr dstDevice, CUcontext, CUdeviceptr srcDevice, CUcontext, size_t ByteCount,
+                           CUstream hStream) {
+  return copy(Direction::device_to_device, dstDevice, srcDevice, ByteCount, hStream, false);
+}
+
+// Where the attributes would let a driver read a source later than now, reading it now is right as well.
+CUresult cuMemcpyBatchAsync_v2(CUdeviceptr* dsts, CUdeviceptr* srcs, size_t* sizes, size_t count,
+                               CUmemcpyAttributes* attrs, size_t* attrsIdxs, size_t numAttrs, CUstream hStream) {
+  return copy_batch(dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, nullptr, hStream);
+}
+
+CUresult cuMemcpyBatchAsync(CUdeviceptr* dsts, CUdeviceptr* srcs, size_t* sizes, size_t count,
+                            CUmemcpyAttributes* attrs, size_t* attrsIdxs, size_t numAttrs, size_t* failIdx,
+                            CUstream hStream) {
+  return copy_batch(dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, failIdx, hStream);
 }
 
 CUresult cuMemcpyHtoD_v2(CUdeviceptr dstDevice, const void* srcHost, size_t ByteCount) {

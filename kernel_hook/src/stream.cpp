@@ -2,6 +2,7 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <cstring>
 
 #include "api.hpp"
 #include "call.hpp"
@@ -70,6 +71,20 @@ CUresult describe(CUstream stream, StreamObject* out) {
   if (object == nullptr) return CUDA_ERROR_INVALID_HANDLE;
   *out = *object;
   return CUDA_SUCCESS;
+}
+
+CUresult attribute(CUstream stream, bool change, CUstreamAttrID which, CUstreamAttrValue* value) {
+  if (value == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  wire::StreamAttribute command{};
+  if (CUresult r = stream_on_wire(stream, &command.stream); r != CUDA_SUCCESS) return r;
+  command.set = change ? 1 : 0;
+  command.attribute = which;
+  static_assert(sizeof command.value == sizeof *value);
+  std::memcpy(command.value, value, sizeof *value);
+  wire::StreamAttributeReply reply{};
+  const CUresult result = call(command, &reply);
+  if (result == CUDA_SUCCESS && !change) std::memcpy(value, reply.value, sizeof *value);
+  return result;
 }
 
 }  // namespace
@@ -183,6 +198,27 @@ CUresult cuStreamGetDevice(CUstream hStream, CUdevice* device) {
   const CUresult r = describe(hStream, &s);
   if (r == CUDA_SUCCESS) *device = 0;
   return r;
+}
+
+CUresult cuStreamGetAttribute(CUstream hStream, CUstreamAttrID attr, CUstreamAttrValue* value_out) {
+  return attribute(hStream, false, attr, value_out);
+}
+
+CUresult cuStreamSetAttribute(CUstream hStream, CUstreamAttrID attr, const CUstreamAttrValue* value) {
+  if (value == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  CUstreamAttrValue copy = *value;
+  const CUresult result = attribute(hStream, true, attr, &copy);
+  if (result == CUDA_SUCCESS && attr == CU_STREAM_ATTRIBUTE_PRIORITY) {
+    if (StreamObject* object = streams().find(number(hStream))) object->priority = copy.priority;
+  }
+  return result;
+}
+
+CUresult cuStreamCopyAttributes(CUstream dst, CUstream src) {
+  wire::StreamCopyAttributes command{};
+  if (CUresult r = stream_on_wire(dst, &command.to); r != CUDA_SUCCESS) return r;
+  if (CUresult r = stream_on_wire(src, &command.from); r != CUDA_SUCCESS) return r;
+  return call(command);
 }
 
 CUresult cuEventDestroy_v2(CUevent hEvent) {

@@ -88,6 +88,23 @@ copy.Height = 5
 ok(cu.cuMemcpy2D(copy))
 assert (part == image[7:12, 30:40]).all()
 
+# A batch of copies, each of its own direction; and a copy between contexts, of which this device has one.
+stream = ok(cu.cuStreamCreate(1))
+first, second = ok(cu.cuMemAlloc(64)), ok(cu.cuMemAlloc(64))
+source, target = np.arange(16, dtype=np.uint32), np.zeros(16, np.uint32)
+attributes = cu.CUmemcpyAttributes()
+attributes.srcAccessOrder = cu.CUmemcpySrcAccessOrder.CU_MEMCPY_SRC_ACCESS_ORDER_STREAM
+batch = ([first, second, target.ctypes.data], [source.ctypes.data, first, second], [64] * 3, 3)
+ok(cu.cuMemcpyBatchAsync(*batch, [attributes], [0], 1, stream))
+ok(cu.cuStreamSynchronize(stream))
+assert (target == source).all()
+fails(cu.cuMemcpyBatchAsync(*batch, [attributes], [0], 1, 0), "INVALID_VALUE")
+ok(cu.cuMemsetD32(first, 7, 16))
+current = ok(cu.cuCtxGetCurrent())
+ok(cu.cuMemcpyPeer(second, current, first, current, 64))
+ok(cu.cuMemcpyDtoH(target.ctypes.data, second, 64))
+assert (target == 7).all()
+
 # Outside of what is allocated: an error, and the context lives on.
 fails(cu.cuMemcpyDtoH(out.ctypes.data, 0x500000000000 + (1 << 41), 4), "INVALID_VALUE")
 fails(cu.cuMemcpyDtoH(out.ctypes.data, out.ctypes.data, 4), "INVALID_VALUE")
