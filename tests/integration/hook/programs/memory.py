@@ -94,7 +94,13 @@ first, second = ok(cu.cuMemAlloc(64)), ok(cu.cuMemAlloc(64))
 source, target = np.arange(16, dtype=np.uint32), np.zeros(16, np.uint32)
 attributes = cu.CUmemcpyAttributes()
 attributes.srcAccessOrder = cu.CUmemcpySrcAccessOrder.CU_MEMCPY_SRC_ACCESS_ORDER_STREAM
-batch = ([first, second, target.ctypes.data], [source.ctypes.data, first, second], [64] * 3, 3)
+pointers = cu.CUdeviceptr
+batch = (
+    [first, second, pointers(target.ctypes.data)],
+    [pointers(source.ctypes.data), first, second],
+    [64] * 3,
+    3,
+)
 ok(cu.cuMemcpyBatchAsync(*batch, [attributes], [0], 1, stream))
 ok(cu.cuStreamSynchronize(stream))
 assert (target == source).all()
