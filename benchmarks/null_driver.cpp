@@ -124,6 +124,8 @@ CUresult cuEventCreate(CUevent* e, unsigned) {
 }
 NOTHING(cuEventDestroy_v2, CUevent)
 NOTHING(cuEventQuery, CUevent)
+NOTHING(cuStreamSynchronize, CUstream)
+NOTHING(cuLaunchHostFunc, CUstream, CUhostFn, void*)
 NOTHING(cuEventRecord, CUevent, CUstream)
 NOTHING(cuEventRecordWithFlags, CUevent, CUstream, unsigned)
 CUresult cuEventElapsedTime(float* ms, CUevent, CUevent) {

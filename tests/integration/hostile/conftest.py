@@ -22,6 +22,7 @@ sys.path.insert(0, str(HERE))  # pytest's importlib mode leaves it out
 
 from hand_made_client import PATIENCE_S, HandMadeClient, Layout  # noqa: E402
 
+from gpu_server.driver_library import find_software_gpu
 from gpu_server.client import ControlClient, Event, EventKind, OpenedSlice  # noqa: E402
 from gpu_server.handshake import WelcomeStatus  # noqa: E402
 from gpu_server.runtime_folder import SESSION_SOCKET  # noqa: E402
@@ -191,6 +192,21 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, layout: Layout, null_driver
     one = Host(tmp_path_factory.mktemp("host"), layout, null_driver)
     yield one
     one.close()
+
+
+@pytest.fixture(scope="module")
+def software_daemon_of_hosts(tmp_path_factory: pytest.TempPathFactory, layout: Layout) -> Iterator[Host]:
+    one = Host(tmp_path_factory.mktemp("software-host"), layout, find_software_gpu())
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def software_host(software_daemon_of_hosts: Host) -> Iterator[Host]:
+    """As `host`, on the software GPU: for what the driver that does nothing does not have."""
+    yield software_daemon_of_hosts
+    software_daemon_of_hosts.close_clients()
+    assert software_daemon_of_hosts.process.poll() is None, software_daemon_of_hosts.words()
 
 
 @pytest.fixture

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from pathlib import Path
 from typing import Any
 
 MIB = 1 << 20
 OUT_OF_MEMORY, INVALID_VALUE, INVALID_IMAGE, INVALID_HANDLE = 2, 1, 200, 400
+CAPTURE_UNSUPPORTED = 900
 SEND_IMAGE = -1
 IMAGE = b".version 7.0\n.target sm_70\n.address_size 64\n\0"
 
@@ -106,6 +108,78 @@ def test_the_slices_limit_holds(host: Any) -> None:
     assert one.ask("MemoryCommit", address=arena + 32 * MIB, bytes=4 << 39) == OUT_OF_MEMORY
     (listed,) = [s for s in host.control.list_slices() if s.slice_id == opened.slice_id]
     assert listed.used_bytes == 16 * MIB
+
+
+def test_physical_memory_counts_while_it_is_held_or_mapped(host: Any) -> None:
+    client = host.client(host.open(16 * MIB))
+    arena, allocation = client.layout["device_arena"], client.layout.handle("allocation")
+    assert client.ask("PhysicalCreate", allocation=allocation, bytes=12 * MIB) == 0
+    other = client.layout.handle("allocation", 1)
+    assert client.ask("PhysicalCreate", allocation=other, bytes=6 * MIB) == OUT_OF_MEMORY
+    mapping = {"allocation": allocation, "address": arena, "bytes": 12 * MIB}
+    assert client.ask("PhysicalMap", **mapping, offset=2 * MIB) == INVALID_VALUE  # beyond its end
+    assert client.ask("PhysicalMap", **mapping) == 0
+    assert client.ask("PhysicalRelease", allocation=allocation) == 0
+    assert client.ask("PhysicalRelease", allocation=allocation) == INVALID_VALUE
+    assert client.ask("PhysicalCreate", allocation=other, bytes=6 * MIB) == OUT_OF_MEMORY
+    assert client.ask("PhysicalUnmap", address=arena, bytes=12 * MIB) == 0
+    assert client.ask("PhysicalCreate", allocation=other, bytes=16 * MIB) == 0
+
+
+def test_what_a_command_carries_gets_into_no_graph(software_host: Any) -> None:
+    """A graph would read the worker's own buffers when it runs, long after they hold other things."""
+    client = software_host.client()
+    arena, stream = client.layout["device_arena"], client.layout.handle("stream")
+    assert client.ask("MemoryCommit", address=arena, bytes=2 * MIB) == 0
+    client.send(client.command("StreamCreate", stream=stream, flags=1))
+    assert client.ask("CaptureBegin", stream=stream, mode=2) == 0
+    client.send(client.command("CopyInline", None, bytes(64), destination=arena, stream=stream))
+    client.send(client.command("CopyFromStaging", destination=arena, stream=stream, chunk=0, bytes=64))
+    assert client.ask("CopyToReply", source=arena, stream=stream, bytes=64) == CAPTURE_UNSUPPORTED
+    assert client.ask("CopyToStaging", source=arena, stream=stream, chunk=16, bytes=64) == CAPTURE_UNSUPPORTED
+    assert client.ask("CaptureEnd", stream=stream) == 0
+    graph = int.from_bytes(client.payload(8), "little")
+    assert client.ask("GraphList", object=graph, what=0) == 0
+    assert client.payload(4) == bytes(4)  # no node
+    assert client.ask("ContextSynchronize") == CAPTURE_UNSUPPORTED  # told once
+
+
+def test_a_graphs_nodes_reach_this_sessions_memory_only(software_host: Any) -> None:
+    client = software_host.client()
+    arena = client.layout["device_arena"]
+    assert client.ask("MemoryCommit", address=arena, bytes=2 * MIB) == 0
+    assert client.ask("GraphCreate") == 0
+    graph = int.from_bytes(client.payload(8), "little")
+
+    def memset(address: int, width: int, height: int = 1, pitch: int = 0) -> int:
+        tail = struct.pack("<QQIIQQ", address, pitch, 0, 1, width, height)
+        return int(client.ask("GraphAddNode", tail, graph=graph, type=2))
+
+    assert memset(arena, 2 * MIB) == 0
+    assert memset(arena, 2 * MIB + 1) == INVALID_VALUE
+    assert memset(arena - 1, 8) == INVALID_VALUE
+    assert memset(arena, MIB, 3, MIB) == INVALID_VALUE
+    assert memset(arena, 1, 1 << 62, 1 << 62) == INVALID_VALUE
+
+    def copy(destination: int, source: int, width: int, x: int = 0) -> int:
+        side = struct.Struct("<QQQQIIQQQQQQ")  # x y z lod, type (device), host, device, array, reserved, pitch, height
+        made = side.pack(x, 0, 0, 0, 2, 0, 0, source, 0, 0, 0, 0)
+        made += side.pack(0, 0, 0, 0, 2, 0, 0, destination, 0, 0, 0, 0)
+        made += struct.pack("<QQQ", width, 1, 1)
+        return int(client.ask("GraphAddNode", made, graph=graph, type=1))
+
+    assert copy(arena, arena + MIB, MIB) == 0
+    assert copy(arena, arena + MIB, MIB + 1) == INVALID_VALUE
+    assert copy(arena, arena + MIB, MIB, x=1) == INVALID_VALUE
+    assert copy(arena + 2 * MIB, arena, 8) == INVALID_VALUE
+    assert copy(arena, 0x7F0000000000, 8) == INVALID_VALUE
+    assert copy(arena, arena, 8, x=2**64 - 8) == INVALID_VALUE
+    node = client.layout.handle("graph_node", 77)
+    assert client.ask("GraphNodeGet", node=node) == INVALID_VALUE
+    assert client.ask("GraphInstantiate", graph=graph + 16) == INVALID_VALUE
+    neighbour = software_host.client()
+    assert neighbour.ask("GraphInstantiate", graph=graph) == INVALID_VALUE
+    assert client.alive()
 
 
 def test_pinned_memory_is_bounded(host: Any) -> None:

@@ -74,6 +74,27 @@ def create_twice(client: Client) -> None:
     client.send(event, event)
 
 
+def with_physical(**mapping: int) -> Callable[[Client], None]:
+    """Maps 4 MiB of physical memory as said."""
+
+    def act(client: Client) -> None:
+        allocation = client.layout.handle("allocation")
+        assert client.ask("PhysicalCreate", allocation=allocation, bytes=4 * MIB) == 0
+        client.send(client.command("PhysicalMap", allocation=allocation, **mapping))
+
+    return act
+
+
+def with_graph(act: Callable[[Client, int], None]) -> Callable[[Client], None]:
+    """Acts on a graph of its own."""
+
+    def make(client: Client) -> None:
+        assert client.ask("GraphCreate") == 0
+        act(client, int.from_bytes(client.payload(8), "little"))
+
+    return make
+
+
 DEVICE, HOST = 0x500000000000, 0x480000000000
 MALFORMED: dict[str, tuple[Callable[[Client], None], str]] = {
     "opcode 0": (send(lambda c: header(c, 16, 0)), "a filler does not fill the rest of a lap"),
@@ -189,6 +210,34 @@ MALFORMED: dict[str, tuple[Callable[[Client], None], str]] = {
         ),
         "MemoryDecommit names no range that was committed",
     ),
+    "physical memory of half a page": (
+        lambda c: c.send(c.command("PhysicalCreate", allocation=c.layout.handle("allocation"), bytes=MIB)),
+        "PhysicalCreate asks for what is no number of whole pages",
+    ),
+    "physical memory mapped outside the arena": (
+        with_physical(address=DEVICE - 2 * MIB, bytes=2 * MIB),
+        "PhysicalMap names addresses outside the arena",
+    ),
+    "physical memory mapped over other memory": (
+        with_memory(with_physical(address=DEVICE + 2 * MIB, bytes=4 * MIB)),
+        "PhysicalMap names addresses that have memory already",
+    ),
+    "a mapping ended that was none": (
+        with_memory(command("PhysicalUnmap", address=DEVICE, bytes=4 * MIB)),
+        "PhysicalUnmap names no range that was mapped",
+    ),
+    "access to what is not mapped": (
+        with_memory(command("PhysicalSetAccess", address=DEVICE, bytes=4 * MIB, flags=3)),
+        "PhysicalSetAccess names no range that was mapped",
+    ),
+    "a host function of no kind": (
+        command("HostFunction", stream=1, code=1, kind=7),
+        "HostFunction is of no kind that exists",
+    ),
+    "a capture of no mode": (
+        command("CaptureBegin", stream=1, mode=9),
+        "CaptureBegin asks for a mode that does not exist",
+    ),
     "pinned memory outside": (
         command("HostCommit", offset=(256 << 30) - 2 * MIB, bytes=4 * MIB),
         "HostCommit asks for memory outside the arena",
@@ -248,6 +297,31 @@ MALFORMED: dict[str, tuple[Callable[[Client], None], str]] = {
 }
 
 
+# Of graphs, which the driver that does nothing does not have.
+MALFORMED_GRAPHS: dict[str, tuple[Callable[[Client], None], str]] = {
+    "edges for fewer dependencies": (
+        with_graph(lambda c, graph: command("GraphAddNode", bytes(24), graph=graph, dependencies=2, edges=1)(c)),
+        "GraphAddNode's dependencies do not fit its tail",
+    ),
+    "a kernel node without its head": (
+        with_graph(lambda c, graph: command("GraphAddNode", bytes(8), graph=graph, type=0)(c)),
+        "a kernel node's parameters do not fit its tail",
+    ),
+    "a memset node cut short": (
+        with_graph(lambda c, graph: command("GraphAddNode", bytes(8), graph=graph, type=2)(c)),
+        "a graph node's parameters do not fit its tail",
+    ),
+    "a listing of what does not exist": (
+        with_graph(lambda c, graph: command("GraphList", object=graph, what=9)(c)),
+        "GraphList asks for what does not exist",
+    ),
+    "2^28 dependencies": (
+        lambda c: command("CaptureUpdate", stream=1, dependencies=1 << 28)(c),
+        "CaptureUpdate's dependencies do not fit its tail",
+    ),
+}
+
+
 @pytest.mark.parametrize(("act", "reason"), MALFORMED.values(), ids=MALFORMED.keys())
 def test_the_session_ends_with_its_reason_and_others_go_on(
     act: Callable[[Client], None], reason: str, host: Any, neighbour: Client
@@ -265,6 +339,19 @@ def test_the_session_ends_with_its_reason_and_others_go_on(
     assert neighbour.ask("ContextSynchronize") == 0
     assert neighbour.alive()
     host.control.close_slice(opened.slice_id, opened.token)
+
+
+@pytest.mark.parametrize(("act", "reason"), MALFORMED_GRAPHS.values(), ids=MALFORMED_GRAPHS.keys())
+def test_a_malformed_graph_ends_the_session_with_its_reason(
+    act: Callable[[Client], None], reason: str, software_host: Any
+) -> None:
+    opened = software_host.open()
+    client = software_host.client(opened)
+    act(client)
+    assert client.ended()
+    assert END in client.reason()
+    assert reason in software_host.session_ended(opened.slice_id)
+    software_host.control.close_slice(opened.slice_id, opened.token)
 
 
 @pytest.mark.parametrize("seed", range(3))
