@@ -12,7 +12,8 @@
 //   the one
 //                               lock under which the queue may be waited for: no task ever takes it
 //   7. Linker::mutex            held while inputs are compiled; nothing else is taken under it
-//   8. the printing sink's      held while the loader's print function runs, on the queue's or an executor's
+//   8. the registry of texture objects: a leaf
+//   9. the printing sink's      held while the loader's print function runs, on the queue's or an executor's
 //   thread
 #pragma once
 

@@ -1,5 +1,5 @@
 // The table of everything that has a handle: contexts, streams, events, modules, functions, libraries,
-// kernels, physical memory, link states. A handle is a number that is never used twice, so a stale or made-up
+// kernels, physical memory, link states, arrays, textures. A handle is a number that is never used twice, so a stale or made-up
 // handle is told from a live one and never dereferenced. The low byte of a handle is its kind.
 #pragma once
 
@@ -26,6 +26,9 @@ enum class Kind : std::uint8_t {
   physical_memory = 8,
   link = 9,
   memory_pool = 10,
+  array = 11,
+  mipmapped_array = 12,
+  texture = 13,
 };
 
 // Base of all objects with a handle. `owner` is the handle of the context that takes the object down with it,

@@ -120,6 +120,7 @@ CUresult launch(const std::shared_ptr<Context>& context, CUfunction handle, cons
             std::copy_n(shape.block, 3, config.block);
             config.dynamic_shared_bytes = shape.dynamic_shared_bytes;
             config.parameters = block;
+            config.textures = &gpu.textures;
             config.print = print_from_device;
             config.stop = &gpu.queue.stop_flag();
             const ptx::LaunchReport report = module->program().launch(index, config, gpu.space);

@@ -21,6 +21,7 @@ enum class RegionKind {
   device,      // cuMemAlloc
   pooled,      // cuMemAllocAsync
   module,      // a module's variables
+  array,       // an array's texels
   host,        // cuMemHostAlloc, cuMemAllocHost
   registered,  // cuMemHostRegister
   mapping,     // cuMemMap
