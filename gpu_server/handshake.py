@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 
 MAGIC = b"TFUSION\0"
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 HELLO = struct.Struct("<8sII64s128s64s")
 WELCOME = struct.Struct("<8sIIQQ512s")

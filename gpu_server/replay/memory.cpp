@@ -150,6 +150,7 @@ bool Session::may_copy(std::uint64_t address, std::uint64_t bytes) {
 
 CUresult Session::reset() {
   pending_.abandon(CUDA_ERROR_CONTEXT_IS_DESTROYED);
+  release_arrays();
   links.clear();
   kernels.clear();
   modules.for_each([&](Module& module) { unload(module); });

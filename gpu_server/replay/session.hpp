@@ -13,11 +13,13 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "account.hpp"
+#include "array.hpp"
 #include "commands.hpp"
 #include "device.hpp"
 #include "image_cache.hpp"
@@ -82,6 +84,8 @@ class Session {
   bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Module** out);
   bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Kernel** out);
   bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Link** out);
+  bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Array** out);
+  bool resolve(const wire::CommandHeader& header, std::uint64_t handle, MipmappedArray** out);
 
   // Whether the client may give this handle to a new object; ends the session if not. If it has as many
   // objects of the kind as it may have: a reply or note of CUDA_ERROR_OUT_OF_MEMORY, and false.
@@ -131,6 +135,8 @@ class Session {
   void end_stream(CUstream stream);
   CUresult reset();  // cuDevicePrimaryCtxReset
   void unload(Module& module);
+  void release_arrays();  // all of them, and the textures and surfaces
+  void publish_use();
 
   // The bounds are far above what programs use, and keep what a session costs the host within a few hundred
   // MiB.
@@ -139,6 +145,10 @@ class Session {
   ObjectTable<Module> modules{protocol::HandleKind::module, 1u << 14};
   ObjectTable<Kernel> kernels{protocol::HandleKind::kernel, 1u << 20};
   ObjectTable<std::unique_ptr<Link>> links{protocol::HandleKind::link, 1u << 8};
+  ObjectTable<Array> arrays{protocol::HandleKind::array, 1u << 16};
+  ObjectTable<MipmappedArray> mipmapped_arrays{protocol::HandleKind::mipmapped_array, 1u << 12};
+  std::set<CUtexObject> textures;  // the driver's own values
+  std::set<CUsurfObject> surfaces;
 
  private:
   template <typename Object>
@@ -149,7 +159,6 @@ class Session {
   void refuse(const wire::CommandHeader& header, CUresult result);
   void idle_wait();
   void release_ended_streams();
-  void publish_use();
   void finish(const Ending& ending);
   void complete(const wire::CommandHeader& header, std::int32_t result, std::uint32_t payload_bytes);
 

@@ -5,7 +5,7 @@ Both the hook and the worker include it, so a layout that differs cannot be buil
 
 from __future__ import annotations
 
-from kernel_hook.codegen.table import WIRE_TYPES, Command, Field, Table
+from kernel_hook.codegen.table import HANDLE_KINDS, WIRE_TYPES, Command, Field, Table
 
 _C_TYPES = {
     "u8": "std::uint8_t",
@@ -52,7 +52,7 @@ def emit(table: Table) -> str:
     """The text of commands.hpp."""
     kinds = ["scalar"] + [
         f"{kind}{suffix}"
-        for kind in ("stream", "event", "module", "kernel", "link")
+        for kind in HANDLE_KINDS
         for suffix in ("", "_new", "_drop")
     ]
     out = [

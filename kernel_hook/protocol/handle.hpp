@@ -15,9 +15,11 @@ enum class HandleKind : std::uint8_t {
   module = 3,
   kernel = 4,
   link = 5,
-  context = 6
+  context = 6,
+  array = 11,
+  mipmapped_array = 12
 };
-inline constexpr unsigned kHandleKinds = 7;
+inline constexpr unsigned kHandleKinds = 13;
 
 inline constexpr std::uint32_t kMaxHandleIndex = 1u << 22;  // objects of one kind alive at once
 

@@ -1,7 +1,9 @@
 #include "objects.hpp"
 
+#include "array.hpp"
 #include "call.hpp"
 #include "globals.hpp"
+#include "texture.hpp"
 
 namespace tfusion::hook {
 
@@ -46,6 +48,8 @@ void forget_objects() {
   modules().erase_all();
   events().erase_all();
   streams().erase_all();
+  forget_arrays();
+  forget_textures();
   forget_globals();
   forget_thread_streams();
 }
@@ -63,6 +67,8 @@ std::uint64_t new_handle(HandleKind kind) {
     case HandleKind::none:
     case HandleKind::link:
     case HandleKind::context:
+    case HandleKind::array:
+    case HandleKind::mipmapped_array:
       break;
   }
   return 0;
