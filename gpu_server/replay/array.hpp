@@ -23,8 +23,8 @@ struct MipmappedArray {
   std::uint64_t charged_bytes = 0;
 };
 
-// What an array is counted as on the slice's account: at least what a GPU's tiled layout takes. Precondition: no extent
-// is beyond kMaxArrayExtent, and the texel has a size.
+// What an array is counted as on the slice's account: at least what a GPU's tiled layout takes. Precondition:
+// no extent is beyond kMaxArrayExtent, and the texel has a size.
 std::uint64_t array_bytes(const protocol::ArrayShape& shape, std::uint32_t levels);
 
 }  // namespace tfusion::replay

@@ -1,10 +1,9 @@
-// Arrays, mipmapped arrays and their levels: memory of the GPU that has no address, so it is not in the arena. It is
-// counted on the slice's account before the driver is asked for it.
-#include "array.hpp"
-
+// Arrays, mipmapped arrays and their levels: memory of the GPU that has no address, so it is not in the
+// arena. It is counted on the slice's account before the driver is asked for it.
 #include <algorithm>
 #include <bit>
 
+#include "array.hpp"
 #include "replay_commands.hpp"
 #include "session.hpp"
 

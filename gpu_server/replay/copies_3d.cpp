@@ -1,5 +1,5 @@
-// Copies of boxes between memory, arrays and the client's staging, where a box lies packed. Each side is checked before
-// the driver sees it: memory by may_copy() over its whole span, arrays by their shape.
+// Copies of boxes between memory, arrays and the client's staging, where a box lies packed. Each side is
+// checked before the driver sees it: memory by may_copy() over its whole span, arrays by their shape.
 #include "replay_commands.hpp"
 #include "session.hpp"
 

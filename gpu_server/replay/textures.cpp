@@ -1,5 +1,6 @@
-// Texture and surface objects. Their values are the driver's own, as kernels receive them in parameters; the session
-// keeps which it made, so that a client ends its own only. Memory that a texture reads is checked as a copy's is.
+// Texture and surface objects. Their values are the driver's own, as kernels receive them in parameters; the
+// session keeps which it made, so that a client ends its own only. Memory that a texture reads is checked as
+// a copy's is.
 #include <algorithm>
 
 #include "replay_commands.hpp"

@@ -28,7 +28,7 @@ std::uint64_t TextureTable::add(std::unique_ptr<TextureObject> object) {
   object->value = (next_generation_++ & 0xffff) * kMostObjects + index;
   const std::uint64_t value = object->value;
   (*chunks_[index / kChunk].load(std::memory_order_relaxed))[index % kChunk].store(object.release(),
-                                                                                 std::memory_order_release);
+                                                                                   std::memory_order_release);
   return value;
 }
 

@@ -1,8 +1,9 @@
-// Texture and surface objects of the software GPU: what each one is, and the table in which kernels look them up.
+// Texture and surface objects of the software GPU: what each one is, and the table in which kernels look them
+// up.
 //
-// The driver (driver/texture.cpp) makes and ends objects; the executor (ptx/texture_unit.cpp) reads through them. A
-// program's kernels may hand over any 64 bits for an object: find() says whether it is one. Objects are added at any
-// time; they end between two kernels (the driver's queue thread), so a reader needs no lock.
+// The driver (driver/texture.cpp) makes and ends objects; the executor (ptx/texture_unit.cpp) reads through
+// them. A program's kernels may hand over any 64 bits for an object: find() says whether it is one. Objects
+// are added at any time; they end between two kernels (the driver's queue thread), so a reader needs no lock.
 #pragma once
 
 #include <array>
@@ -31,7 +32,8 @@ constexpr std::uint32_t channel_bytes(Channel channel) {
   }
 }
 
-// One level of an image in device memory, its texels in rows. An image of fewer dimensions has 1 in the others.
+// One level of an image in device memory, its texels in rows. An image of fewer dimensions has 1 in the
+// others.
 struct ImageLevel {
   std::uint64_t base = 0;
   std::uint32_t width = 1;   // texels

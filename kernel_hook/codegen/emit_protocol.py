@@ -50,11 +50,7 @@ def _command(command: Command) -> list[str]:
 
 def emit(table: Table) -> str:
     """The text of commands.hpp."""
-    kinds = ["scalar"] + [
-        f"{kind}{suffix}"
-        for kind in HANDLE_KINDS
-        for suffix in ("", "_new", "_drop")
-    ]
+    kinds = ["scalar"] + [f"{kind}{suffix}" for kind in HANDLE_KINDS for suffix in ("", "_new", "_drop")]
     out = [
         "// Generated from kernel_hook/api/driver.api. Do not edit.",
         "#pragma once",

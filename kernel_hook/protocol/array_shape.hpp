@@ -1,5 +1,5 @@
-// The shape of a CUDA array, and whether a box lies in it: what the hook answers from and the worker checks with, in one
-// place. Formats and flags are those of cuda.h, as numbers.
+// The shape of a CUDA array, and whether a box lies in it: what the hook answers from and the worker checks
+// with, in one place. Formats and flags are those of cuda.h, as numbers.
 #pragma once
 
 #include <algorithm>

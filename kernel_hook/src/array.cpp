@@ -1,5 +1,5 @@
-// Arrays and mipmapped arrays: see array.hpp. Making and ending one waits for the worker, as it decides whether the
-// slice has the memory.
+// Arrays and mipmapped arrays: see array.hpp. Making and ending one waits for the worker, as it decides
+// whether the slice has the memory.
 #include "array.hpp"
 
 #include <vector>
@@ -23,11 +23,11 @@ static_assert(protocol::kArrayFlags ==
               (CUDA_ARRAY3D_LAYERED | CUDA_ARRAY3D_SURFACE_LDST | CUDA_ARRAY3D_CUBEMAP |
                CUDA_ARRAY3D_TEXTURE_GATHER | CUDA_ARRAY3D_COLOR_ATTACHMENT));
 
-// What a program asks for as a shape, or why it cannot have it. The limits of the extents are the driver's to know.
+// What a program asks for as a shape, or why it cannot have it. The limits of the extents are the driver's to
+// know.
 CUresult shape_from(const CUDA_ARRAY3D_DESCRIPTOR& d, ArrayShape* shape) {
   if (d.NumChannels != 1 && d.NumChannels != 2 && d.NumChannels != 4) return CUDA_ERROR_INVALID_VALUE;
-  if ((d.Flags & kNotOffered) != 0) 
-    return static_cast<CUresult>(refuse("sparse, deferred and video arrays"));
+  if ((d.Flags & kNotOffered) != 0) return static_cast<CUresult>(refuse("sparse, deferred and video arrays"));
   if (protocol::texel_bytes(d.Format, d.NumChannels) == 0) {
     return d.Format >= CU_AD_FORMAT_UNORM_INT_101010_2 && d.Format <= CU_AD_FORMAT_SNORM_INT16X4
                ? static_cast<CUresult>(refuse("arrays of normalised, compressed and planar formats"))
@@ -144,7 +144,8 @@ CUresult cuArrayGetDescriptor_v2(CUDA_ARRAY_DESCRIPTOR* pArrayDescriptor, CUarra
   ArrayShape shape;
   const CUresult result = shape_of(hArray, &shape);
   if (result == CUDA_SUCCESS)
-    *pArrayDescriptor = {shape.width, shape.height, static_cast<CUarray_format>(shape.format), shape.channels};
+    *pArrayDescriptor = {shape.width, shape.height, static_cast<CUarray_format>(shape.format),
+                         shape.channels};
   return result;
 }
 
@@ -197,7 +198,8 @@ CUresult cuMipmappedArrayCreate(CUmipmappedArray* pHandle, const CUDA_ARRAY3D_DE
   return result;
 }
 
-CUresult cuMipmappedArrayGetLevel(CUarray* pLevelArray, CUmipmappedArray hMipmappedArray, unsigned int level) {
+CUresult cuMipmappedArrayGetLevel(CUarray* pLevelArray, CUmipmappedArray hMipmappedArray,
+                                  unsigned int level) {
   if (pLevelArray == nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
   MipmappedArrayObject* whole = mipmapped_arrays().find(number(hMipmappedArray));

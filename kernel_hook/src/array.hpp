@@ -1,5 +1,5 @@
-// The program's arrays and mipmapped arrays: descriptors are answered from here, and copies are checked against them
-// before they are sent.
+// The program's arrays and mipmapped arrays: descriptors are answered from here, and copies are checked
+// against them before they are sent.
 #pragma once
 
 #include <cuda.h>
@@ -22,7 +22,7 @@ struct ArrayObject {
 struct MipmappedArrayObject {
   protocol::ArrayShape shape;
   std::uint32_t levels = 0;
-  std::mutex mutex;  // guards what follows
+  std::mutex mutex;                                                      // guards what follows
   std::array<std::uint64_t, protocol::kMaxArrayLevels> level_handles{};  // 0: never asked for
   void reset();
 };

@@ -5,6 +5,8 @@
 // returns when the source was read, as CUDA's does. Device to host memory: pieces come back in the reply or
 // in chunks, several under way at once. Pinned memory is the worker's as well, so its copies are one command
 // and no wait.
+#include "copy.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -14,7 +16,6 @@
 #include "arena_heap.hpp"
 #include "call.hpp"
 #include "context.hpp"
-#include "copy.hpp"
 #include "globals.hpp"
 #include "objects.hpp"
 

@@ -1,6 +1,6 @@
-// Copies of boxes: three dimensions, and arrays. Memory that the worker can reach, and arrays, are copied by one
-// command. Pageable memory goes through staging chunks, into which boxes of rows or planes are packed; several are under
-// way at once.
+// Copies of boxes: three dimensions, and arrays. Memory that the worker can reach, and arrays, are copied by
+// one command. Pageable memory goes through staging chunks, into which boxes of rows or planes are packed;
+// several are under way at once.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -23,10 +23,10 @@ using protocol::kChunkBytes;
 
 // One side of a copy.
 struct Side {
-  std::uint64_t array = 0;    // 0: memory
-  std::uint64_t address = 0;  // of the box's first byte
-  std::uint64_t pitch = 0;    // bytes from row to row
-  std::uint64_t height = 0;   // rows from plane to plane
+  std::uint64_t array = 0;            // 0: memory
+  std::uint64_t address = 0;          // of the box's first byte
+  std::uint64_t pitch = 0;            // bytes from row to row
+  std::uint64_t height = 0;           // rows from plane to plane
   std::uint64_t x = 0, y = 0, z = 0;  // of the box in the array
 
   bool reachable() const { return array != 0 || worker_can_reach(address); }
@@ -186,8 +186,8 @@ class Landing {
   bool empty() const { return under_way_ == 0; }
   CUresult result() const { return result_; }
 
-  // Sends one more part; false: nothing more is to be sent. Chunks and reply slots are waited for only while none is
-  // held, so that threads which copy at once never wait for each other.
+  // Sends one more part; false: nothing more is to be sent. Chunks and reply slots are waited for only while
+  // none is held, so that threads which copy at once never wait for each other.
   bool send(const Side& from, const ArrayBox& part, std::uint64_t stream) {
     while (!take()) {
       if (empty()) return fail(lost());
@@ -215,8 +215,9 @@ class Landing {
     Piece& piece = pieces_[oldest_];
     const CUresult landed = piece.reply->wait();
     if (landed == CUDA_SUCCESS) {
-      for_rows(moved(to_, piece.part), piece.part, piece.chunk->data(),
-               [&](std::byte* host, const std::byte* packed) { std::memcpy(host, packed, piece.part.width); });
+      for_rows(
+          moved(to_, piece.part), piece.part, piece.chunk->data(),
+          [&](std::byte* host, const std::byte* packed) { std::memcpy(host, packed, piece.part.width); });
     } else if (result_ == CUDA_SUCCESS) {
       result_ = landed;
     }

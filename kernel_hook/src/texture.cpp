@@ -1,5 +1,5 @@
-// Texture and surface objects. Their values are the driver's, since kernels get them as parameters; what they were made
-// of is kept here and answers the questions about them.
+// Texture and surface objects. Their values are the driver's, since kernels get them as parameters; what they
+// were made of is kept here and answers the questions about them.
 #include "texture.hpp"
 
 #include <algorithm>

@@ -530,7 +530,8 @@ EXPORT CUresult cuArrayDestroy(CUarray a) {
   state().arrays.erase(number(a));
   return luck();
 }
-EXPORT CUresult cuMipmappedArrayCreate(CUmipmappedArray* m, const CUDA_ARRAY3D_DESCRIPTOR* d, unsigned levels) {
+EXPORT CUresult cuMipmappedArrayCreate(CUmipmappedArray* m, const CUDA_ARRAY3D_DESCRIPTOR* d,
+                                       unsigned levels) {
   if (levels == 0 || levels > 32) broken("levels that cannot be", levels);
   shape_of(*d, 0, 0);
   if (const CUresult r = luck(); r != CUDA_SUCCESS) return r;
@@ -558,8 +559,9 @@ EXPORT CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D* copy, CUstream s) {
   if (c.srcMemoryType == CU_MEMORYTYPE_ARRAY) {
     box_is_inside(array_lives(c.srcArray), c.srcXInBytes, c.srcY, c.srcZ, c);
   } else if (c.srcMemoryType == CU_MEMORYTYPE_HOST) {
-    for_some_rows(c, c.srcPitch, c.srcHeight,
-                  [&](std::size_t at) { read_all(static_cast<const char*>(c.srcHost) + at, c.WidthInBytes); });
+    for_some_rows(c, c.srcPitch, c.srcHeight, [&](std::size_t at) {
+      read_all(static_cast<const char*>(c.srcHost) + at, c.WidthInBytes);
+    });
   } else {
     for_some_rows(c, c.srcPitch, c.srcHeight,
                   [&](std::size_t at) { memory_is_its_own(c.srcDevice + at, c.WidthInBytes); });
@@ -567,8 +569,9 @@ EXPORT CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D* copy, CUstream s) {
   if (c.dstMemoryType == CU_MEMORYTYPE_ARRAY) {
     box_is_inside(array_lives(c.dstArray), c.dstXInBytes, c.dstY, c.dstZ, c);
   } else if (c.dstMemoryType == CU_MEMORYTYPE_HOST) {
-    for_some_rows(c, c.dstPitch, c.dstHeight,
-                  [&](std::size_t at) { std::memset(static_cast<char*>(c.dstHost) + at, 0xd7, c.WidthInBytes); });
+    for_some_rows(c, c.dstPitch, c.dstHeight, [&](std::size_t at) {
+      std::memset(static_cast<char*>(c.dstHost) + at, 0xd7, c.WidthInBytes);
+    });
   } else {
     for_some_rows(c, c.dstPitch, c.dstHeight,
                   [&](std::size_t at) { memory_is_its_own(c.dstDevice + at, c.WidthInBytes); });

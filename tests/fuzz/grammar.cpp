@@ -44,8 +44,8 @@ const std::vector<KnownImage>& images() {
 
 namespace {
 
-constexpr HandleKind kKinds[] = {HandleKind::stream, HandleKind::event, HandleKind::module,
-                                 HandleKind::kernel, HandleKind::link,  HandleKind::array,
+constexpr HandleKind kKinds[] = {HandleKind::stream,         HandleKind::event, HandleKind::module,
+                                 HandleKind::kernel,         HandleKind::link,  HandleKind::array,
                                  HandleKind::mipmapped_array};
 
 bool is(const FieldInfo& field, std::string_view name) {
@@ -233,8 +233,9 @@ void memory(Bytes& command, const wire::CommandInfo& info, const Model& model, R
 std::uint64_t chunk(const wire::CommandInfo& info, Random& random) {
   if (random.one_in(kSlip)) return any_number(random);
   const std::string_view what = info.name;
-  return what == "CopyToStaging" || what == "Copy3DToStaging" || what == "LinkRead" ? kUpChunks + random.below(kDownChunks)
-                                                       : random.below(kUpChunks);
+  return what == "CopyToStaging" || what == "Copy3DToStaging" || what == "LinkRead"
+             ? kUpChunks + random.below(kDownChunks)
+             : random.below(kUpChunks);
 }
 
 void scalar(Bytes& command, const wire::CommandInfo& info, const FieldInfo& field, const Model& model,
@@ -298,7 +299,8 @@ bool image_field(Bytes& command, const wire::CommandInfo& info, const FieldInfo&
     }
   } else if (is(field, "width")) {
     put(command, field, random.one_in(20) ? any_number(random) : (1 + random.below(8)) * (copies ? 16 : 32));
-  } else if (is(field, "height") || is(field, "depth") || is(field, "to_height") || is(field, "from_height")) {
+  } else if (is(field, "height") || is(field, "depth") || is(field, "to_height") ||
+             is(field, "from_height")) {
     put(command, field, random.one_in(20) ? any_number(random) : random.below(creates ? 20 : 6));
   } else if (is(field, "pitch") || is(field, "to_pitch") || is(field, "from_pitch")) {
     put(command, field, random.one_in(20) ? any_number(random) : 128 + random.below(1000));
@@ -471,10 +473,10 @@ namespace {
 
 Bytes generate_on(Model model, Random& random, std::size_t commands) {
   // What others need comes first, more often than chance would have it.
-  static const std::string_view kFirst[] = {"StreamCreate",    "EventCreate",     "MemoryCommit",
-                                            "HostCommit",      "ModuleLoad",      "LinkCreate",
-                                            "ModuleGetKernel", "ModuleGetGlobal", "LinkAdd",
-                                            "ArrayCreate",     "MipmappedArrayCreate", "MipmappedArrayGetLevel"};
+  static const std::string_view kFirst[] = {
+      "StreamCreate", "EventCreate", "MemoryCommit",         "HostCommit",
+      "ModuleLoad",   "LinkCreate",  "ModuleGetKernel",      "ModuleGetGlobal",
+      "LinkAdd",      "ArrayCreate", "MipmappedArrayCreate", "MipmappedArrayGetLevel"};
   Bytes all;
   for (std::size_t i = 0; i < commands; ++i) {
     const std::uint16_t opcode = random.one_in(i < commands / 2 ? 4 : 1)

@@ -12,9 +12,9 @@ namespace tfusion::software::driver {
 
 namespace {
 
-constexpr unsigned kKnownFlags =
-    CUDA_ARRAY3D_LAYERED | CUDA_ARRAY3D_SURFACE_LDST | CUDA_ARRAY3D_TEXTURE_GATHER | CUDA_ARRAY3D_COLOR_ATTACHMENT;
-constexpr std::size_t kPitchAlignment = 32;    // so that every row's texels are aligned, however wide
+constexpr unsigned kKnownFlags = CUDA_ARRAY3D_LAYERED | CUDA_ARRAY3D_SURFACE_LDST |
+                                 CUDA_ARRAY3D_TEXTURE_GATHER | CUDA_ARRAY3D_COLOR_ATTACHMENT;
+constexpr std::size_t kPitchAlignment = 32;  // so that every row's texels are aligned, however wide
 constexpr std::size_t kLevelAlignment = 512;
 
 std::size_t align_up(std::size_t value, std::size_t alignment) {
@@ -30,7 +30,8 @@ void require_shape(const CUDA_ARRAY3D_DESCRIPTOR& d) {
     require(d.Depth > 0 && d.Depth <= kMaxTextureLayers && d.Width <= kMaxTextureLayered &&
             d.Height <= kMaxTextureLayered);
   } else if (d.Depth > 0) {
-    require(d.Height > 0 && d.Width <= kMaxTexture3D && d.Height <= kMaxTexture3D && d.Depth <= kMaxTexture3D);
+    require(d.Height > 0 && d.Width <= kMaxTexture3D && d.Height <= kMaxTexture3D &&
+            d.Depth <= kMaxTexture3D);
   } else if (d.Height > 0) {
     require(d.Width <= kMaxTexture2DWidth && d.Height <= kMaxTexture2DHeight);
   } else {
@@ -40,7 +41,9 @@ void require_shape(const CUDA_ARRAY3D_DESCRIPTOR& d) {
 
 // The extent of a level; layers are as many in each.
 CUDA_ARRAY3D_DESCRIPTOR level_of(CUDA_ARRAY3D_DESCRIPTOR d, unsigned level) {
-  const auto shrink = [&](std::size_t size) { return size == 0 ? 0 : std::max<std::size_t>(size >> level, 1); };
+  const auto shrink = [&](std::size_t size) {
+    return size == 0 ? 0 : std::max<std::size_t>(size >> level, 1);
+  };
   d.Width = shrink(d.Width);
   d.Height = shrink(d.Height);
   if ((d.Flags & CUDA_ARRAY3D_LAYERED) == 0) d.Depth = shrink(d.Depth);
@@ -162,7 +165,8 @@ CUresult cuArrayGetDescriptor_v2(CUDA_ARRAY_DESCRIPTOR* pArrayDescriptor, CUarra
   CUDA_ARRAY3D_DESCRIPTOR found{};
   if (pArrayDescriptor == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const CUresult result = describe(hArray, &found);
-  if (result == CUDA_SUCCESS) *pArrayDescriptor = {found.Width, found.Height, found.Format, found.NumChannels};
+  if (result == CUDA_SUCCESS)
+    *pArrayDescriptor = {found.Width, found.Height, found.Format, found.NumChannels};
   return result;
 }
 
@@ -197,7 +201,8 @@ CUresult cuMipmappedArrayCreate(CUmipmappedArray* pHandle, const CUDA_ARRAY3D_DE
   });
 }
 
-CUresult cuMipmappedArrayGetLevel(CUarray* pLevelArray, CUmipmappedArray hMipmappedArray, unsigned int level) {
+CUresult cuMipmappedArrayGetLevel(CUarray* pLevelArray, CUmipmappedArray hMipmappedArray,
+                                  unsigned int level) {
   return context_call([&](const std::shared_ptr<Context>&) {
     require(pLevelArray != nullptr);
     const auto whole = driver().handles.get<MipmappedArray>(number_of(hMipmappedArray));

@@ -1,5 +1,5 @@
-// CUDA arrays and mipmapped arrays. The software GPU keeps their texels in plain rows of device memory, so a copy to an
-// array is a copy to memory and a texture reads it as memory.
+// CUDA arrays and mipmapped arrays. The software GPU keeps their texels in plain rows of device memory, so a
+// copy to an array is a copy to memory and a texture reads it as memory.
 #pragma once
 
 #include <memory>

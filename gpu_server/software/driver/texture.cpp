@@ -40,8 +40,8 @@ Registry& registry() {
   return the;
 }
 
-constexpr std::size_t kTextureAlignment = 512;     // CU_DEVICE_ATTRIBUTE_TEXTURE_ALIGNMENT
-constexpr std::size_t kPitchAlignment = 32;        // CU_DEVICE_ATTRIBUTE_TEXTURE_PITCH_ALIGNMENT
+constexpr std::size_t kTextureAlignment = 512;  // CU_DEVICE_ATTRIBUTE_TEXTURE_ALIGNMENT
+constexpr std::size_t kPitchAlignment = 32;     // CU_DEVICE_ATTRIBUTE_TEXTURE_PITCH_ALIGNMENT
 
 void use_array(TextureObject& object, const Array& array) {
   object.channel = array.channel;
@@ -64,8 +64,7 @@ void describe_resource(TextureObject& object, const CUDA_RESOURCE_DESC& resource
       return;
     }
     case CU_RESOURCE_TYPE_MIPMAPPED_ARRAY: {
-      const auto whole =
-          driver().handles.get<MipmappedArray>(number_of(resource.res.mipmap.hMipmappedArray));
+      const auto whole = driver().handles.get<MipmappedArray>(number_of(resource.res.mipmap.hMipmappedArray));
       for (const auto& level : whole->levels) use_array(object, *level);
       return;
     }
@@ -122,7 +121,8 @@ bool is_linear(CUfilter_mode mode) {
   return mode == CU_TR_FILTER_MODE_LINEAR;
 }
 
-void describe_sampling(TextureObject& object, const CUDA_RESOURCE_DESC& resource, const CUDA_TEXTURE_DESC& s) {
+void describe_sampling(TextureObject& object, const CUDA_RESOURCE_DESC& resource,
+                       const CUDA_TEXTURE_DESC& s) {
   constexpr unsigned kKnown = CU_TRSF_READ_AS_INTEGER | CU_TRSF_NORMALIZED_COORDINATES | CU_TRSF_SRGB |
                               CU_TRSF_DISABLE_TRILINEAR_OPTIMIZATION | CU_TRSF_SEAMLESS_CUBEMAP;
   require((s.flags & ~kKnown) == 0);
@@ -160,9 +160,8 @@ std::shared_ptr<Texture> find(std::uint64_t value, bool surface) {
 }
 
 CUresult destroy(std::uint64_t value, bool surface) {
-  return context_call([&](const std::shared_ptr<Context>&) {
-    driver().handles.remove(find(value, surface)->handle);
-  });
+  return context_call(
+      [&](const std::shared_ptr<Context>&) { driver().handles.remove(find(value, surface)->handle); });
 }
 
 template <class T>

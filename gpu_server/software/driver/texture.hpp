@@ -1,5 +1,5 @@
-// Texture and surface objects of this driver: what cuTexObjectCreate and cuSurfObjectCreate made. What kernels see of
-// them is in Driver::textures.
+// Texture and surface objects of this driver: what cuTexObjectCreate and cuSurfObjectCreate made. What
+// kernels see of them is in Driver::textures.
 #pragma once
 
 #include "../texture_table.hpp"

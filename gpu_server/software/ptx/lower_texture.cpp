@@ -165,7 +165,8 @@ void Lowering::lower_surface(const ast::Instruction& in) {
   const Operand& values = in.operands[loading ? 0 : 1];
   const std::size_t named = values.kind == OperandKind::list ? values.parts.size() : 1;
   if (named != o.count) {
-    fail(full_name(in) + " moves " + std::to_string(o.count) + " elements and names " + std::to_string(named));
+    fail(full_name(in) + " moves " + std::to_string(o.count) + " elements and names " +
+         std::to_string(named));
   }
   const std::uint32_t object = object_operand(in, memory, 2);
   std::vector<std::uint32_t> at = coordinates(in, memory.parts[1], coordinate_count(o));

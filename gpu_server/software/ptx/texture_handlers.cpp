@@ -1,7 +1,7 @@
 // tex, txq, suld, sust and suq: lane by lane, as their work is not a loop over neighbours.
 //
-// An instruction's `imm` is a TextureOperation. Row a: the object (8 bytes); b, c, d: coordinates, a layer first; the
-// list: what is read, or written to a surface.
+// An instruction's `imm` is a TextureOperation. Row a: the object (8 bytes); b, c, d: coordinates, a layer
+// first; the list: what is read, or written to a surface.
 
 #include <algorithm>
 #include <bit>
@@ -150,7 +150,8 @@ void texture_fetch(Lanes& l, const Instr& in) {
     } catch (const Untouchable& gone) {
       untouchable(lane, gone.address);
     }
-    for (std::uint32_t c = 0; c < 4; ++c) l.row<std::uint32_t>(l.row_list[in.list + c])[lane] = result.bits[c];
+    for (std::uint32_t c = 0; c < 4; ++c)
+      l.row<std::uint32_t>(l.row_list[in.list + c])[lane] = result.bits[c];
   });
 }
 

@@ -1,5 +1,5 @@
-// What a texture or surface instruction says, as it travels in Instr::imm from the lowering (lower_texture.cpp) to the
-// handlers (texture_handlers.cpp).
+// What a texture or surface instruction says, as it travels in Instr::imm from the lowering
+// (lower_texture.cpp) to the handlers (texture_handlers.cpp).
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,8 @@ struct TextureOperation {
   std::uint8_t dimensions = 1;  // 1 to 3
   bool layered = false;         // a layer comes before the coordinates
   bool integer_coordinates = false;
-  bool level = false;  // with a level: in row d; with three coordinates in the high half of row d, which has 8 bytes
+  bool level =
+      false;  // with a level: in row d; with three coordinates in the high half of row d, which has 8 bytes
   std::uint8_t element_bytes = 4;  // of a surface access
   std::uint8_t count = 1;          // elements of a surface access
   SurfaceBoundary boundary = SurfaceBoundary::trap;
@@ -24,8 +25,7 @@ struct TextureOperation {
     const std::uint64_t bits = std::uint64_t{dimensions} | std::uint64_t{layered} << 4 |
                                std::uint64_t{integer_coordinates} << 5 | std::uint64_t{level} << 6 |
                                std::uint64_t{surface} << 7 | std::uint64_t{element_bytes} << 8 |
-                               std::uint64_t{count} << 16 |
-                               static_cast<std::uint64_t>(boundary) << 24 |
+                               std::uint64_t{count} << 16 | static_cast<std::uint64_t>(boundary) << 24 |
                                static_cast<std::uint64_t>(query) << 32;
     return static_cast<std::int64_t>(bits);
   }

@@ -1,7 +1,8 @@
 // Texture fetches: see texture_unit.hpp.
 //
-// The filter's weights are fixed-point numbers of eight fractional bits, as a GPU's are; each coordinate is rounded
-// to the nearest 256th of a texel. Texels are converted to floats first and weighted in single precision.
+// The filter's weights are fixed-point numbers of eight fractional bits, as a GPU's are; each coordinate is
+// rounded to the nearest 256th of a texel. Texels are converted to floats first and weighted in single
+// precision.
 #include "texture_unit.hpp"
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// What a GPU's texture unit does: a fetch at coordinates, with addressing modes, filters and levels. Pure: called by
-// the handlers of texture_handlers.cpp and tested through them.
+// What a GPU's texture unit does: a fetch at coordinates, with addressing modes, filters and levels. Pure:
+// called by the handlers of texture_handlers.cpp and tested through them.
 #pragma once
 
 #include <cstdint>

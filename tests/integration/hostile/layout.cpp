@@ -50,9 +50,8 @@ int main() {
               offsetof(wire::CommandHeader, reply_slot), offsetof(wire::CommandHeader, tail_bytes));
   // By kind: the handles of places 0, 1, ... of generation 1, and that of place 0 a generation later.
   std::printf("\"handles\": {");
-  const char* const kinds[] = {
-      "", "stream", "event", "module", "kernel", "link", "context", "kind 7", "kind 8", "kind 9", "kind 10", "array",
-      "mipmapped_array"};
+  const char* const kinds[] = {"",       "stream", "event",  "module",  "kernel", "link",           "context",
+                               "kind 7", "kind 8", "kind 9", "kind 10", "array",  "mipmapped_array"};
   for (unsigned kind = 1; kind < kHandleKinds; ++kind) {
     std::printf(
         "%s\"%s\": {\"step\": %llu, \"first\": %llu, \"stale\": %llu}", kind > 1 ? ", " : "", kinds[kind],

@@ -31,7 +31,9 @@ def client(host: Any, opened: OpenedSlice) -> Client:
     return host.client(opened)
 
 
-def create(client: Client, place: int = 0, width: int = 64, height: int = 32, depth: int = 0, **more: int) -> int:
+def create(
+    client: Client, place: int = 0, width: int = 64, height: int = 32, depth: int = 0, **more: int
+) -> int:
     fields = {"format": FLOAT, "channels": 1, "flags": 0} | more
     handle = client.layout.handle("array", place)
     return int(client.ask("ArrayCreate", array=handle, width=width, height=height, depth=depth, **fields))
@@ -186,7 +188,9 @@ def test_a_box_outside_the_sessions_memory_is_an_error(change: dict[str, int], c
     assert refused(client) == 0
     client.send(client.command("Copy3DBetween", **(box | change), **to))
     assert refused(client) == INVALID_VALUE
-    swapped = {name.replace("from", "to").replace("source", "destination"): v for name, v in (box | change).items()}
+    swapped = {
+        name.replace("from", "to").replace("source", "destination"): v for name, v in (box | change).items()
+    }
     back = {"source": arena + 2 * MIB, "from_pitch": 128, "from_height": 8}
     client.send(client.command("Copy3DBetween", **(back | swapped)))
     assert refused(client) == INVALID_VALUE
@@ -247,7 +251,8 @@ def test_an_object_of_a_neighbour_cannot_be_ended(host: Any, opened: OpenedSlice
     assert refused(one) == INVALID_HANDLE
     assert texture(two, resource=OF_ARRAY, array=two.layout.handle("array")) == INVALID_HANDLE
     assert two.ask("SurfaceCreate", array=two.layout.handle("array")) == INVALID_HANDLE
-    assert one.alive() and two.alive()
+    assert one.alive()
+    assert two.alive()
 
 
 def test_textures_are_bounded(client: Client) -> None:
@@ -339,7 +344,9 @@ ENDS: dict[str, tuple[Callable[[Client], Any], str]] = {
         "Copy3DToStaging names no chunk that comes down",
     ),
     "a box to a chunk that is none": (
-        lambda c: c.send(c.command("Copy3DToStaging", 0, width=1, height=1, depth=1, stream=1, chunk=2**32 - 1)),
+        lambda c: c.send(
+            c.command("Copy3DToStaging", 0, width=1, height=1, depth=1, stream=1, chunk=2**32 - 1)
+        ),
         "Copy3DToStaging names no chunk that comes down",
     ),
 }

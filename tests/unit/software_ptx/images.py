@@ -20,7 +20,10 @@ WRAP, CLAMP, MIRROR, BORDER = range(4)
 
 class _Description(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_uint32) for name in "surface layered linear_memory channel channels levels".split()),
+        *(
+            (name, ctypes.c_uint32)
+            for name in "surface layered linear_memory channel channels levels".split()
+        ),
         ("addressing", ctypes.c_uint32 * 3),
         *(
             (name, ctypes.c_uint32)
@@ -64,7 +67,10 @@ class Image:
             levels=len(levels),
             addressing=(ctypes.c_uint32 * 3)(*([addressing] * 3)),
             border=(ctypes.c_float * 4)(*border),
-            **{name: float(value) if "level" in name and name != "linear_levels" else int(value) for name, value in settings.items()},
+            **{
+                name: float(value) if "level" in name and name != "linear_levels" else int(value)
+                for name, value in settings.items()
+            },
         )
         self.value = np.uint64(library().sp_texture(ctypes.byref(description), described))
         assert self.value != 0
@@ -158,5 +164,7 @@ def reference(
         share = np.ones(len(points[0]))
         for c, w in zip(corner, weight, strict=True):
             share = share * (w if c else 1 - w)
-        total += share[:, None] * texel([f + c for f, c in zip(first, corner, strict=True)]).astype(np.float64)
+        total += share[:, None] * texel([f + c for f, c in zip(first, corner, strict=True)]).astype(
+            np.float64
+        )
     return total.astype(np.float32)

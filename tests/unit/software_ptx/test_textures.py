@@ -90,9 +90,7 @@ def spread(size: int, normalised: bool, count: int = POINTS) -> Array:
 
 @pytest.mark.parametrize(("dtype", "code"), [(np.float32, "f"), (np.uint32, "u"), (np.int32, "s")])
 @pytest.mark.parametrize("channels", [1, 2, 4])
-def test_a_point_fetch_gives_the_texel_itself(
-    fetches: Program, dtype: Any, code: str, channels: int
-) -> None:
+def test_a_point_fetch_gives_the_texel_itself(fetches: Program, dtype: Any, code: str, channels: int) -> None:
     if f"{code}{channels}" in ("u2", "s4"):
         channels = {"u": 4, "s": 2}[code]
     texels = pixels(dtype, 1, 9, 13, channels)
@@ -228,9 +226,7 @@ def test_a_level_is_the_nearest_one_within_the_clamp(fetches: Program) -> None:
     one = fetched(fetches, "level_one_f1", image, np.float32, 1, x=middle, z=levels).ravel()
     assert one.tolist() == got.tolist()
     image.free()
-    image = Image(
-        *pyramid(), normalised_coordinates=True, least_level=1, greatest_level=3, level_bias=0.5
-    )
+    image = Image(*pyramid(), normalised_coordinates=True, least_level=1, greatest_level=3, level_bias=0.5)
     got = fetched(fetches, "level_two_f1", image, np.float32, 1, x=middle, y=middle, z=levels).ravel()
     assert got.tolist() == [10, 10, 10, 10, 20, 30, 30, 30, 30]
     plain = fetched(fetches, "two_f1", image, np.float32, 1, x=middle, y=middle).ravel()
@@ -306,7 +302,14 @@ def test_a_surface_is_read_and_written(surfaces: Program) -> None:
 
 @pytest.mark.parametrize(
     ("code", "dtype", "channels"),
-    [("b1", np.uint8, 1), ("h2", np.uint16, 2), ("u4", np.uint32, 4), ("l2", np.uint32, 4), ("b4", np.int8, 4), ("f1", np.float32, 1)],
+    [
+        ("b1", np.uint8, 1),
+        ("h2", np.uint16, 2),
+        ("u4", np.uint32, 4),
+        ("l2", np.uint32, 4),
+        ("b4", np.int8, 4),
+        ("f1", np.float32, 1),
+    ],
 )
 def test_every_width_of_a_surface_access(surfaces: Program, code: str, dtype: Any, channels: int) -> None:
     texels = pixels(dtype, 1, 1, 100, channels)

@@ -11,7 +11,16 @@ free, total = ok(cu.cuMemGetInfo())
 assert free == total == 128 * MIB
 
 # What goes in comes out, in every format and shape.
-for dtype, channels in [("uint8", 1), ("int8", 2), ("uint16", 4), ("int16", 1), ("float16", 2), ("uint32", 4), ("int32", 2), ("float32", 1)]:
+for dtype, channels in [
+    ("uint8", 1),
+    ("int8", 2),
+    ("uint16", 4),
+    ("int16", 1),
+    ("float16", 2),
+    ("uint32", 4),
+    ("int32", 2),
+    ("float32", 1),
+]:
     texels = random.integers(0, 100, (1, 7, 33, channels)).astype(dtype)
     one = array(33, 7, dtype=dtype, channels=channels)
     upload(one, texels)
@@ -125,7 +134,9 @@ for width, height, depth, at in [
     (3, 1, 1, (0, 0, 0)),
     (4, 1, 1, (2, 0, 0)),
 ]:
-    fails(cu.cuMemcpy3D(box(width, height, depth, of_at=at, **(fine | {"to_rows": (40, 10)}))), "INVALID_VALUE")
+    fails(
+        cu.cuMemcpy3D(box(width, height, depth, of_at=at, **(fine | {"to_rows": (40, 10)}))), "INVALID_VALUE"
+    )
 fails(cu.cuMemcpy3D(box(20, 3, 1, **(fine | {"of": (ARRAY, left[0])}))), "INVALID_HANDLE")
 ok(cu.cuCtxSynchronize())
 print("ok")

@@ -143,7 +143,13 @@ ok(cu.cuMemcpy2D(two))
 large[0, 30:80, 10:210] = image
 back = np.zeros_like(image)
 two.srcMemoryType, two.srcArray, two.srcXInBytes, two.srcY = ARRAY, one, 160, 30
-two.dstMemoryType, two.dstHost, two.dstPitch, two.dstXInBytes, two.dstY = HOST, back.ctypes.data, back[0].nbytes, 0, 0
+two.dstMemoryType, two.dstHost, two.dstPitch, two.dstXInBytes, two.dstY = (
+    HOST,
+    back.ctypes.data,
+    back[0].nbytes,
+    0,
+    0,
+)
 ok(cu.cuMemcpy2DUnaligned(two))
 assert np.array_equal(back, image)
 back[:] = 0
@@ -200,7 +206,12 @@ leveled.srcLOD = 1
 fails(cu.cuMemcpy3D(leveled), "INVALID_VALUE")
 
 # Past the end of what is allocated is told by the next call that waits, once.
-ok(cu.cuMemcpy3DAsync(box(100, 10, 1000, of=(DEVICE, device), of_rows=(4096, 64), to=(DEVICE, device), to_rows=(4096, 64)), 0))
+ok(
+    cu.cuMemcpy3DAsync(
+        box(100, 10, 1000, of=(DEVICE, device), of_rows=(4096, 64), to=(DEVICE, device), to_rows=(4096, 64)),
+        0,
+    )
+)
 fails(cu.cuCtxSynchronize(), "INVALID_VALUE")
 ok(cu.cuCtxSynchronize())
 print("ok")

@@ -40,7 +40,10 @@ def array(*shape: int, **more: Any) -> Any:
 
 
 def box(width: int, height: int = 1, depth: int = 1, **sides: Any) -> Any:
-    """A CUDA_MEMCPY3D. `to` and `of` are (kind, where); to_at and of_at (x bytes, y, z); to_rows, of_rows (pitch, height)."""
+    """A CUDA_MEMCPY3D.
+
+    `to` and `of` are (kind, where); to_at and of_at (x in bytes, y, z); to_rows and of_rows (pitch, height).
+    """
     c = cu.CUDA_MEMCPY3D()
     c.WidthInBytes, c.Height, c.Depth = width, height, depth
     for side, prefix in (("of", "src"), ("to", "dst")):

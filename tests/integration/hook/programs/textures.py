@@ -35,12 +35,14 @@ extern "C" __global__ void space(unsigned long long t, const float* x, const flo
 extern "C" __global__ void layer(unsigned long long t, const float* x, const float* y, float* o, int n)
 { int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) o[i] = tex2DLayered<float>(t, x[i], y[i], i % 3); }
 extern "C" __global__ void whole(unsigned long long t, const float* x, const float* y, int* o, int n)
-{ int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) { short2 v = tex2D<short2>(t, x[i], y[i]); o[i] = v.x * 1000 + v.y; } }
+{ int i = blockIdx.x * blockDim.x + threadIdx.x; if (i >= n) return;
+  short2 v = tex2D<short2>(t, x[i], y[i]); o[i] = v.x * 1000 + v.y; }
 extern "C" __global__ void fetch(unsigned long long t, float4* o, int n)
 { int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) o[i] = tex1Dfetch<float4>(t, n - 1 - i); }
 extern "C" __global__ void blur(unsigned long long from, unsigned long long to, int w, int h)
 { int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y; if (x >= w || y >= h) return;
-  float s = 0; for (int j = -1; j < 2; ++j) for (int i = -1; i < 2; ++i) s += tex2D<float>(from, x + 0.5f + i, y + 0.5f + j);
+  float s = 0;
+  for (int j = -1; j < 2; ++j) for (int i = -1; i < 2; ++i) s += tex2D<float>(from, x + 0.5f + i, y + 0.5f + j);
   surf2Dwrite(s, to, x * 4, y); }
 struct Pair { unsigned long long in, out; };
 extern "C" __global__ void double_it(Pair p, int n)
@@ -123,7 +125,9 @@ block, layers = array(32, 24, 3), array(32, 24, 3, flags=LAYERED)
 upload(block, solid)
 upload(layers, solid)
 assert np.array_equal(sampled("space", ok(texture(of_array(block)))), solid[1][at][:, 0])
-assert np.array_equal(sampled("layer", ok(texture(of_array(layers)))), solid[np.arange(N) % 3, at[0], at[1], 0])
+assert np.array_equal(
+    sampled("layer", ok(texture(of_array(layers)))), solid[np.arange(N) % 3, at[0], at[1], 0]
+)
 pyramid = ok(cu.cuMipmappedArrayCreate(descriptor(16, 16), 5))
 for level in range(5):
     side = 16 >> level
