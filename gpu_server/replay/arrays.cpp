@@ -48,14 +48,13 @@ CUDA_ARRAY3D_DESCRIPTOR descriptor_of(const ArrayShape& shape) {
 
 std::uint64_t array_bytes(const ArrayShape& shape, std::uint32_t levels) {
   // Tiles of 64 bytes by 8 rows, stacked to blocks of up to 16 tiles' rows and, in space, 32 planes.
-  const bool layered = (shape.flags & kArrayLayered) != 0;
   std::uint64_t total = 0;
   for (std::uint32_t level = 0; level < levels; ++level) {
     const ArrayShape one = level_shape(shape, level);
     const std::uint64_t pitch = round_up(one.width * texel_bytes(one.format, one.channels), 64);
     const std::uint64_t rows = tiled(std::max<std::uint64_t>(one.height, 1), 8, 128);
     const std::uint64_t planes = std::max<std::uint64_t>(one.depth, 1);
-    total += pitch * rows * (layered ? planes : tiled(planes, 1, 32));
+    total += pitch * rows * (is_layered(shape) ? planes : tiled(planes, 1, 32));
   }
   // The driver gives memory in pages; small arrays share one.
   constexpr std::uint64_t kSmallPage = 64 << 10, kPage = 2 << 20;

@@ -17,6 +17,7 @@ struct ArrayShape {
 };
 
 inline constexpr std::uint32_t kArrayLayered = 1;  // CUDA_ARRAY3D_LAYERED
+inline constexpr std::uint32_t kArrayCube = 4;     // CUDA_ARRAY3D_CUBEMAP: depth counts faces
 // Layers, surfaces, cubes, gathers and what graphics renders to; not sparse, deferred or video arrays.
 inline constexpr std::uint32_t kArrayFlags = 0x2f;
 // Beyond every limit of a GPU; keeps products of three within 64 bits.
@@ -43,6 +44,11 @@ constexpr std::uint32_t texel_bytes(std::uint32_t format, std::uint32_t channels
   }
 }
 
+// Whether depth counts layers or faces, which lie side by side and not in space.
+constexpr bool is_layered(const ArrayShape& shape) {
+  return (shape.flags & (kArrayLayered | kArrayCube)) != 0;
+}
+
 // A level of a mipmapped array: each dimension is halved, layers stay as many.
 constexpr ArrayShape level_shape(ArrayShape shape, std::uint32_t level) {
   const auto shrink = [level](std::uint64_t size) {
@@ -50,7 +56,7 @@ constexpr ArrayShape level_shape(ArrayShape shape, std::uint32_t level) {
   };
   shape.width = shrink(shape.width);
   shape.height = shrink(shape.height);
-  if ((shape.flags & kArrayLayered) == 0) shape.depth = shrink(shape.depth);
+  if (!is_layered(shape)) shape.depth = shrink(shape.depth);
   return shape;
 }
 

@@ -1,5 +1,6 @@
 // Arrays and mipmapped arrays: see array.hpp. Making and ending one waits for the worker, as it decides
-// whether the slice has the memory.
+// whether the slice has the memory. Ending one waits for earlier work as well; an earlier call's error that
+// this tells is told on, but the array ends all the same, as memory does.
 #include "array.hpp"
 
 #include <vector>
@@ -19,6 +20,7 @@ namespace {
 constexpr unsigned kNotOffered =
     CUDA_ARRAY3D_SPARSE | CUDA_ARRAY3D_DEFERRED_MAPPING | CUDA_ARRAY3D_VIDEO_ENCODE_DECODE;
 static_assert(protocol::kArrayLayered == CUDA_ARRAY3D_LAYERED);
+static_assert(protocol::kArrayCube == CUDA_ARRAY3D_CUBEMAP);
 static_assert(protocol::kArrayFlags ==
               (CUDA_ARRAY3D_LAYERED | CUDA_ARRAY3D_SURFACE_LDST | CUDA_ARRAY3D_CUBEMAP |
                CUDA_ARRAY3D_TEXTURE_GATHER | CUDA_ARRAY3D_COLOR_ATTACHMENT));
@@ -130,13 +132,14 @@ CUresult cuArrayDestroy(CUarray hArray) {
   if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
   const ArrayObject* array = arrays().find(number(hArray));
   if (array == nullptr || array->mipmapped != 0) return CUDA_ERROR_INVALID_HANDLE;
-  if (CUresult r = drain(); r != CUDA_SUCCESS) return r;  // work may still read it
+  const CUresult drained = drain();  // work may still touch it
+  if (drained != CUDA_SUCCESS && enter() != CUDA_SUCCESS) return drained;
   if (!arrays().retire(number(hArray))) return CUDA_ERROR_INVALID_HANDLE;
   wire::ArrayDestroy command{};
   command.array = number(hArray);
   const CUresult result = call(command);
   arrays().recycle(number(hArray));
-  return result;
+  return result != CUDA_SUCCESS ? result : drained;
 }
 
 CUresult cuArrayGetDescriptor_v2(CUDA_ARRAY_DESCRIPTOR* pArrayDescriptor, CUarray hArray) {
@@ -231,10 +234,13 @@ CUresult cuMipmappedArrayDestroy(CUmipmappedArray hMipmappedArray) {
   if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
   MipmappedArrayObject* whole = mipmapped_arrays().find(number(hMipmappedArray));
   if (whole == nullptr) return CUDA_ERROR_INVALID_HANDLE;
-  if (CUresult r = drain(); r != CUDA_SUCCESS) return r;
+  const CUresult drained = drain();
+  if (drained != CUDA_SUCCESS && enter() != CUDA_SUCCESS) return drained;
   std::vector<std::uint64_t> levels;
   {
     std::lock_guard lock(whole->mutex);
+    if (whole->levels == 0) return CUDA_ERROR_INVALID_HANDLE;  // another thread was faster
+    whole->levels = 0;                                         // so that nobody asks for one more
     for (const std::uint64_t handle : whole->level_handles) {
       if (handle != 0) levels.push_back(handle);
     }
@@ -246,7 +252,7 @@ CUresult cuMipmappedArrayDestroy(CUmipmappedArray hMipmappedArray) {
   const CUresult result = call(command);
   for (const std::uint64_t handle : levels) arrays().recycle(handle);
   mipmapped_arrays().recycle(number(hMipmappedArray));
-  return result;
+  return result != CUDA_SUCCESS ? result : drained;
 }
 
 }  // namespace api

@@ -495,7 +495,7 @@ std::uint64_t texel_bytes(CUarray_format format, unsigned channels) {
 
 Array shape_of(const CUDA_ARRAY3D_DESCRIPTOR& d, unsigned level, std::uintptr_t mipmapped) {
   const auto shrink = [level](std::size_t n) { return n >> level > 1 ? n >> level : 1; };
-  const bool layered = (d.Flags & CUDA_ARRAY3D_LAYERED) != 0;
+  const bool layered = (d.Flags & (CUDA_ARRAY3D_LAYERED | CUDA_ARRAY3D_CUBEMAP)) != 0;
   return {shrink(d.Width) * texel_bytes(d.Format, d.NumChannels), shrink(d.Height),
           layered ? (d.Depth > 1 ? d.Depth : 1) : shrink(d.Depth), mipmapped};
 }

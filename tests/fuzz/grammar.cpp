@@ -284,7 +284,7 @@ bool image_field(Bytes& command, const wire::CommandInfo& info, const FieldInfo&
   } else if (is(field, "levels")) {
     put(command, field, 1 + random.below(5));
   } else if (is(field, "flags") && creates) {
-    put(command, field, random.below(16) & ~std::uint64_t{4});
+    put(command, field, random.below(16));
   } else if (is(field, "to_array") || is(field, "from_array")) {
     put(command, field, random.one_in(3) ? 0 : handle(HandleKind::array, false, model, random));
   } else if (is(field, "array")) {

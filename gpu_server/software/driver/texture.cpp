@@ -143,7 +143,7 @@ void describe_sampling(TextureObject& object, const CUDA_RESOURCE_DESC& resource
 }
 
 std::uint64_t publish(const Context& context, std::unique_ptr<TextureObject> object,
-                      std::shared_ptr<Texture> texture) {
+                      const std::shared_ptr<Texture>& texture) {
   texture->owner = context.handle;
   texture->surface = object->surface;
   texture->value = driver().textures.add(std::move(object));
@@ -196,7 +196,7 @@ CUresult cuTexObjectCreate(CUtexObject* pTexObject, const CUDA_RESOURCE_DESC* pR
     texture->sampling = *pTexDesc;
     describe_resource(*object, texture->resource);
     describe_sampling(*object, texture->resource, texture->sampling);
-    *pTexObject = publish(*context, std::move(object), std::move(texture));
+    *pTexObject = publish(*context, std::move(object), texture);
   });
 }
 
@@ -240,7 +240,7 @@ CUresult cuSurfObjectCreate(CUsurfObject* pSurfObject, const CUDA_RESOURCE_DESC*
     auto texture = std::make_shared<Texture>();
     texture->resource = *pResDesc;
     describe_resource(*object, texture->resource);
-    *pSurfObject = publish(*context, std::move(object), std::move(texture));
+    *pSurfObject = publish(*context, std::move(object), texture);
   });
 }
 

@@ -62,6 +62,7 @@ std::uint32_t Lowering::object_operand(const ast::Instruction& in, const Operand
 std::vector<std::uint32_t> Lowering::coordinates(const ast::Instruction& in, const Operand& given,
                                                  std::size_t count) {
   std::vector<std::uint32_t> rows;
+  rows.reserve(count);
   const std::size_t named = given.kind == OperandKind::list ? given.parts.size() : 1;
   if (named < count || named > 4) {
     fail(full_name(in) + " takes " + std::to_string(count) + " coordinates and has " + std::to_string(named));

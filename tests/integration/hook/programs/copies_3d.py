@@ -1,12 +1,13 @@
 """Copies of boxes between pageable, pinned and device memory and arrays, of sizes that go in one piece and in many."""
 
 import ctypes
+import threading
 
 import numpy as np
 from images import ARRAY, DEVICE, HOST, UNIFIED, array, box, download, upload
 from learner import cu, fails, ok, start
 
-start()
+context = start()
 MIB = 1 << 20
 random = np.random.default_rng(5)
 
@@ -183,6 +184,30 @@ fails(cu.cuMemcpyAtoH(got.ctypes.data, line, 1, 2), "INVALID_VALUE")
 fails(cu.cuMemcpyDtoA(line, 0, got.ctypes.data, 200), "INVALID_VALUE")
 fails(cu.cuMemcpyHtoA(array(10, 10), 0, values.ctypes.data, 20), "INVALID_VALUE")
 ok(cu.cuMemcpyAtoH(got.ctypes.data, line, 0, 0))
+
+# Threads that copy at once want more staging chunks than there are; none may starve the others.
+faults: list[str] = []
+
+
+def work(seed: int) -> None:
+    try:
+        ok(cu.cuCtxSetCurrent(context))
+        mine = np.random.default_rng(seed).random((3, 700, 500, 4), np.float32)
+        held = array(500, 700, 3, channels=4)
+        for _ in range(3):
+            upload(held, mine)
+            assert np.array_equal(download(held, mine), mine)
+        ok(cu.cuArrayDestroy(held))
+    except BaseException as error:
+        faults.append(repr(error))
+
+
+threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert not faults, faults
 
 # What cannot be.
 device = ok(cu.cuMemAlloc(MIB))
