@@ -77,6 +77,7 @@ void Session::release_arrays() {
   });
   arrays.clear();
   mipmapped_arrays.clear();
+  publish_use();
 }
 
 void replay(Session& session, const wire::ArrayCreate& command) {

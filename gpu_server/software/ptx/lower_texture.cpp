@@ -56,6 +56,8 @@ std::uint32_t Lowering::object_operand(const ast::Instruction& in, const Operand
   }
   // With a sampler of its own, or an offset.
   if (memory.parts.size() != parts || memory.addend != 0) unsupported(in);
+  if (memory.parts[0].kind == OperandKind::name)
+    unsupported(in, "it names a texture or surface by reference; use an object");
   return source(memory.parts[0], Type::b64);
 }
 

@@ -427,6 +427,7 @@ def test_a_texture_whose_memory_is_gone_is_a_fault(fetches: Program) -> None:
         "tex.grad.2d.v4.f32.f32 {%f1, %f2, %f3, %f4}, [%rd1, {%f1, %f1}], {%f1, %f1}, {%f1, %f1};",
         "tld4.r.2d.v4.f32.f32 {%f1, %f2, %f3, %f4}, [%rd1, {%f1, %f1}];",
         "tex.2d.v4.f32.f32 {%f1, %f2, %f3, %f4}, [%rd1, %rd1, {%f1, %f1}];",
+        "tex.2d.v4.f32.f32 {%f1, %f2, %f3, %f4}, [reference, {%f1, %f1}];",
         "tex.2d.v4.f16.f32 {%rs1, %rs2, %rs3, %rs4}, [%rd1, {%f1, %f1}];",
         "sured.b.add.2d.u32.trap [%rd1, {%r1, %r1}], %r1;",
         "sust.p.2d.v4.b32.trap [%rd1, {%r1, %r1}], {%r1, %r1, %r1, %r1};",
