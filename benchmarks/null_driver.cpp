@@ -154,6 +154,27 @@ NOTHING(cuMemcpyDtoHAsync_v2, void*, CUdeviceptr, size_t, CUstream)
 NOTHING(cuMemcpyDtoDAsync_v2, CUdeviceptr, CUdeviceptr, size_t, CUstream)
 NOTHING(cuMemcpyAsync, CUdeviceptr, CUdeviceptr, size_t, CUstream)
 NOTHING(cuMemcpy2DAsync_v2, const CUDA_MEMCPY2D*, CUstream)
+NOTHING(cuMemcpy3DAsync_v2, const CUDA_MEMCPY3D*, CUstream)
+CUresult cuArray3DCreate_v2(CUarray* array, const CUDA_ARRAY3D_DESCRIPTOR*) {
+  return give(array);
+}
+NOTHING(cuArrayDestroy, CUarray)
+CUresult cuMipmappedArrayCreate(CUmipmappedArray* array, const CUDA_ARRAY3D_DESCRIPTOR*, unsigned) {
+  return give(array);
+}
+NOTHING(cuMipmappedArrayDestroy, CUmipmappedArray)
+CUresult cuMipmappedArrayGetLevel(CUarray* level, CUmipmappedArray, unsigned) {
+  return give(level);
+}
+CUresult cuTexObjectCreate(CUtexObject* texture, const CUDA_RESOURCE_DESC*, const CUDA_TEXTURE_DESC*,
+                           const CUDA_RESOURCE_VIEW_DESC*) {
+  return set(texture, next_handle.fetch_add(16, std::memory_order_relaxed));
+}
+NOTHING(cuTexObjectDestroy, CUtexObject)
+CUresult cuSurfObjectCreate(CUsurfObject* surface, const CUDA_RESOURCE_DESC*) {
+  return set(surface, next_handle.fetch_add(16, std::memory_order_relaxed));
+}
+NOTHING(cuSurfObjectDestroy, CUsurfObject)
 NOTHING(cuMemsetD8Async, CUdeviceptr, unsigned char, size_t, CUstream)
 NOTHING(cuMemsetD16Async, CUdeviceptr, unsigned short, size_t, CUstream)
 NOTHING(cuMemsetD32Async, CUdeviceptr, unsigned, size_t, CUstream)

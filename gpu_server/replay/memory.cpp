@@ -153,6 +153,7 @@ CUresult Session::reset() {
   if (has_graphs()) graphs.destroy_all(driver());
   captures_ = 0;
   capture_graphs_.clear();
+  release_arrays();
   links.clear();
   kernels.clear();
   modules.for_each([&](Module& module) { unload(module); });

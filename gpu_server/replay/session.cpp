@@ -48,6 +48,7 @@ bool synchronises(wire::Opcode opcode) {
     case wire::Opcode::ContextSynchronize:
     case wire::Opcode::CopyToReply:
     case wire::Opcode::CopyToStaging:
+    case wire::Opcode::Copy3DToStaging:
       return true;
     default:
       return false;
@@ -400,6 +401,16 @@ bool Session::resolve(const wire::CommandHeader& header, std::uint64_t handle, P
   return *out != nullptr;
 }
 
+bool Session::resolve(const wire::CommandHeader& header, std::uint64_t handle, Array** out) {
+  *out = look_up(header, handle, arrays, HandleKind::array);
+  return *out != nullptr;
+}
+
+bool Session::resolve(const wire::CommandHeader& header, std::uint64_t handle, MipmappedArray** out) {
+  *out = look_up(header, handle, mipmapped_arrays, HandleKind::mipmapped_array);
+  return *out != nullptr;
+}
+
 bool Session::may_create(const wire::CommandHeader& header, std::uint64_t handle, HandleKind kind) {
   bool vacant = false, room = false;
   auto look = [&](const auto& table) { vacant = table.vacant(handle), room = table.has_room(handle); };
@@ -421,6 +432,12 @@ bool Session::may_create(const wire::CommandHeader& header, std::uint64_t handle
       break;
     case HandleKind::allocation:
       look(allocations);
+      break;
+    case HandleKind::array:
+      look(arrays);
+      break;
+    case HandleKind::mipmapped_array:
+      look(mipmapped_arrays);
       break;
     case HandleKind::none:
     case HandleKind::context:

@@ -13,11 +13,13 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "account.hpp"
+#include "array.hpp"
 #include "commands.hpp"
 #include "device.hpp"
 #include "device_text.hpp"
@@ -113,6 +115,8 @@ class Session {
   bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Kernel** out);
   bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Link** out);
   bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Physical** out);
+  bool resolve(const wire::CommandHeader& header, std::uint64_t handle, Array** out);
+  bool resolve(const wire::CommandHeader& header, std::uint64_t handle, MipmappedArray** out);
 
   // Whether the client may give this handle to a new object; ends the session if not. If it has as many
   // objects of the kind as it may have: a reply or note of CUDA_ERROR_OUT_OF_MEMORY, and false.
@@ -172,6 +176,7 @@ class Session {
   void end_stream(CUstream stream);
   CUresult reset();  // cuDevicePrimaryCtxReset
   void unload(Module& module);
+  void release_arrays();  // all of them, and the textures and surfaces
 
   // The bounds are far above what programs use, and keep what a session costs the host within a few hundred
   // MiB.
@@ -182,6 +187,10 @@ class Session {
   ObjectTable<std::unique_ptr<Link>> links{protocol::HandleKind::link, 1u << 8};
   GraphTables graphs;
   ObjectTable<Physical> allocations{protocol::HandleKind::allocation, 1u << 16};
+  ObjectTable<Array> arrays{protocol::HandleKind::array, 1u << 16};
+  ObjectTable<MipmappedArray> mipmapped_arrays{protocol::HandleKind::mipmapped_array, 1u << 12};
+  std::set<CUtexObject> textures;  // the driver's own values
+  std::set<CUsurfObject> surfaces;
 
  private:
   template <typename Object>

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MODES = ("local", "async", "sync", "custom", "refused")
-HANDLE_KINDS = ("stream", "event", "module", "kernel", "link", "allocation")
+HANDLE_KINDS = ("stream", "event", "module", "kernel", "link", "allocation", "array", "mipmapped_array")
 
 # C types that a generated row may pass by value, and how they travel.
 HANDLE_TYPES = {"CUstream": "stream", "CUevent": "event"}  # a module is one of two things to a driver

@@ -21,6 +21,8 @@ enum class HandleKind : std::uint8_t {
   // Of graphs it is the worker that numbers: a capture makes nodes that no call of the client names.
   graph = 9,
   graph_node = 10,
+  array = 11,
+  mipmapped_array = 12,
   graph_exec = 13,
   user_object = 14  // the client's alone
 };

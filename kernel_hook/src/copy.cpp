@@ -5,6 +5,8 @@
 // returns when the source was read, as CUDA's does. Device to host memory: pieces come back in the reply or
 // in chunks, several under way at once. Pinned memory is the worker's as well, so its copies are one command
 // and no wait.
+#include "copy.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -20,14 +22,20 @@
 
 namespace tfusion::hook {
 
-namespace {
-
-using protocol::kChunkBytes;
-
 bool worker_can_reach(std::uint64_t address) {
   MemoryBlock block{};
   return device_heap().contains(address) || host_heap().contains(address) || find_global(address, &block);
 }
+
+CUresult wait_for(std::uint64_t stream) {
+  wire::StreamSynchronize command{};
+  command.stream = stream;
+  return call(command);
+}
+
+namespace {
+
+using protocol::kChunkBytes;
 
 CUresult up(std::uint64_t destination, const void* source, std::size_t bytes, std::uint64_t stream) {
   const auto* from = static_cast<const std::byte*>(source);
@@ -139,12 +147,6 @@ CUresult between(std::uint64_t destination, std::uint64_t source, std::size_t by
   return post(command);
 }
 
-CUresult wait_for(std::uint64_t stream) {
-  wire::StreamSynchronize command{};
-  command.stream = stream;
-  return call(command);
-}
-
 enum class Direction { any, host_to_device, device_to_host, device_to_device };
 
 // `synchronous`: the data is at its place when the call returns, as far as the host can tell.
@@ -218,8 +220,7 @@ CUresult side(CUmemorytype type, const void* host, CUdeviceptr device, std::size
       base = device;
       break;
     default:
-      refuse("cuMemcpy2D with arrays");
-      return CUDA_ERROR_NOT_SUPPORTED;
+      return CUDA_ERROR_INVALID_VALUE;
   }
   if (base == 0) return CUDA_ERROR_INVALID_VALUE;
   if (pitch == 0) pitch = x + width;
@@ -230,6 +231,8 @@ CUresult side(CUmemorytype type, const void* host, CUdeviceptr device, std::size
 
 CUresult copy_2d(const CUDA_MEMCPY2D* c, CUstream stream, bool synchronous) {
   if (c == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  if (c->srcMemoryType == CU_MEMORYTYPE_ARRAY || c->dstMemoryType == CU_MEMORYTYPE_ARRAY)
+    return copy_2d_of_arrays(*c, stream, synchronous);
   if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
   if (c->WidthInBytes == 0 || c->Height == 0) return CUDA_SUCCESS;
   Side2D from{}, to{};

@@ -1,8 +1,10 @@
 #include "objects.hpp"
 
+#include "array.hpp"
 #include "call.hpp"
 #include "globals.hpp"
 #include "own_context.hpp"
+#include "texture.hpp"
 
 namespace tfusion::hook {
 
@@ -47,6 +49,8 @@ void forget_objects() {
   modules().erase_all();
   events().erase_all();
   streams().erase_all();
+  forget_arrays();
+  forget_textures();
   forget_globals();
   forget_thread_streams();
 }
@@ -73,6 +77,8 @@ std::uint64_t new_handle(HandleKind kind) {
     case HandleKind::graph_node:
     case HandleKind::graph_exec:
     case HandleKind::user_object:
+    case HandleKind::array:
+    case HandleKind::mipmapped_array:
       break;
   }
   return 0;

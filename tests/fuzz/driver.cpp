@@ -49,6 +49,16 @@ struct Link {
   std::unique_ptr<char[]> linked;
 };
 
+// The width is in bytes; a level names its mipmapped array.
+struct Array {
+  std::uint64_t width, height, depth;
+  std::uintptr_t mipmapped;
+};
+struct MipmappedArray {
+  CUDA_ARRAY3D_DESCRIPTOR descriptor;
+  unsigned levels;
+};
+
 struct State {
   std::uint64_t random = 1;
   std::uintptr_t next = 0x10000;
@@ -57,6 +67,9 @@ struct State {
   std::map<std::uintptr_t, Module> modules;
   std::map<std::uintptr_t, std::uintptr_t> kernels;  // -> module
   std::map<std::uintptr_t, Link> links;
+  std::map<std::uintptr_t, Array> arrays;
+  std::map<std::uintptr_t, MipmappedArray> mipmapped;
+  std::set<std::uint64_t> textures, surfaces;
   std::map<std::uint64_t, std::size_t> physical;    // handle -> bytes
   std::map<std::uint64_t, std::size_t> mapped;      // address -> bytes
   std::map<std::uint64_t, std::size_t> accessible;  // address -> bytes
@@ -108,6 +121,17 @@ Module& module_lives(const void* module) {
 Link& link_lives(CUlinkState link) {
   const auto found = state().links.find(number(link));
   if (found == state().links.end()) broken("a dead link", number(link));
+  return found->second;
+}
+
+Array& array_lives(const void* array) {
+  const auto found = state().arrays.find(number(array));
+  if (found == state().arrays.end()) broken("a dead array", number(array));
+  return found->second;
+}
+MipmappedArray& mipmapped_lives(const void* array) {
+  const auto found = state().mipmapped.find(number(array));
+  if (found == state().mipmapped.end()) broken("a dead mipmapped array", number(array));
   return found->second;
 }
 
@@ -280,6 +304,8 @@ EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext* c, CUdevice) {
 EXPORT CUresult cuDevicePrimaryCtxReset_v2(CUdevice) {
   State& s = state();
   s.streams.clear(), s.events.clear(), s.modules.clear(), s.kernels.clear();
+  if (!s.arrays.empty() || !s.mipmapped.empty() || !s.textures.empty() || !s.surfaces.empty())
+    broken("resets a context that still has arrays or textures", s.arrays.size());
   return CUDA_SUCCESS;
 }
 EXPORT CUresult cuDevicePrimaryCtxSetFlags_v2(CUdevice, unsigned) {
@@ -453,6 +479,160 @@ EXPORT CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D* c, CUstream s) {
   }
   return on(s);
 }
+namespace {
+
+std::uint64_t texel_bytes(CUarray_format format, unsigned channels) {
+  switch (format) {
+    case CU_AD_FORMAT_UNSIGNED_INT8:
+    case CU_AD_FORMAT_SIGNED_INT8:
+      return channels;
+    case CU_AD_FORMAT_UNSIGNED_INT16:
+    case CU_AD_FORMAT_SIGNED_INT16:
+    case CU_AD_FORMAT_HALF:
+      return 2 * channels;
+    case CU_AD_FORMAT_UNSIGNED_INT32:
+    case CU_AD_FORMAT_SIGNED_INT32:
+    case CU_AD_FORMAT_FLOAT:
+      return 4 * channels;
+    default:
+      broken("a format that is none", format);
+  }
+}
+
+Array shape_of(const CUDA_ARRAY3D_DESCRIPTOR& d, unsigned level, std::uintptr_t mipmapped) {
+  const auto shrink = [level](std::size_t n) { return n >> level > 1 ? n >> level : 1; };
+  const bool layered = (d.Flags & (CUDA_ARRAY3D_LAYERED | CUDA_ARRAY3D_CUBEMAP)) != 0;
+  return {shrink(d.Width) * texel_bytes(d.Format, d.NumChannels), shrink(d.Height),
+          layered ? (d.Depth > 1 ? d.Depth : 1) : shrink(d.Depth), mipmapped};
+}
+
+void box_is_inside(const Array& array, std::size_t x, std::size_t y, std::size_t z, const CUDA_MEMCPY3D& c) {
+  if (x > array.width || c.WidthInBytes > array.width - x || y > array.height ||
+      c.Height > array.height - y || z > array.depth || c.Depth > array.depth - z) {
+    broken("a copy outside of its array", number(c.srcArray));
+  }
+}
+
+// Calls row(offset) for the first, the middle and the last row of a box in memory.
+template <typename Row>
+void for_some_rows(const CUDA_MEMCPY3D& c, std::size_t pitch, std::size_t height, Row&& row) {
+  if (c.WidthInBytes > pitch || (c.Depth > 1 && c.Height > height)) broken("rows that overlap", pitch);
+  for (const std::size_t z : {std::size_t{0}, c.Depth / 2, c.Depth - 1}) {
+    for (const std::size_t y : {std::size_t{0}, c.Height / 2, c.Height - 1}) row((z * height + y) * pitch);
+  }
+}
+
+}  // namespace
+
+EXPORT CUresult cuArray3DCreate_v2(CUarray* a, const CUDA_ARRAY3D_DESCRIPTOR* d) {
+  const Array made = shape_of(*d, 0, 0);
+  if (const CUresult r = luck(); r != CUDA_SUCCESS) return r;
+  *a = fresh<CUarray>();
+  state().arrays[number(*a)] = made;
+  return CUDA_SUCCESS;
+}
+EXPORT CUresult cuArrayDestroy(CUarray a) {
+  if (array_lives(a).mipmapped != 0) broken("destroys a level", number(a));
+  state().arrays.erase(number(a));
+  return luck();
+}
+EXPORT CUresult cuMipmappedArrayCreate(CUmipmappedArray* m, const CUDA_ARRAY3D_DESCRIPTOR* d,
+                                       unsigned levels) {
+  if (levels == 0 || levels > 32) broken("levels that cannot be", levels);
+  shape_of(*d, 0, 0);
+  if (const CUresult r = luck(); r != CUDA_SUCCESS) return r;
+  *m = fresh<CUmipmappedArray>();
+  state().mipmapped[number(*m)] = {*d, levels};
+  return CUDA_SUCCESS;
+}
+EXPORT CUresult cuMipmappedArrayDestroy(CUmipmappedArray m) {
+  mipmapped_lives(m);
+  std::erase_if(state().arrays, [&](const auto& a) { return a.second.mipmapped == number(m); });
+  state().mipmapped.erase(number(m));
+  return luck();
+}
+EXPORT CUresult cuMipmappedArrayGetLevel(CUarray* a, CUmipmappedArray m, unsigned level) {
+  const MipmappedArray& whole = mipmapped_lives(m);
+  if (level >= whole.levels) broken("a level that there is not", level);
+  if (const CUresult r = luck(); r != CUDA_SUCCESS) return r;
+  *a = fresh<CUarray>();
+  state().arrays[number(*a)] = shape_of(whole.descriptor, level, number(m));
+  return CUDA_SUCCESS;
+}
+EXPORT CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D* copy, CUstream s) {
+  const CUDA_MEMCPY3D& c = *copy;
+  if (c.WidthInBytes == 0 || c.Height == 0 || c.Depth == 0) broken("a copy of nothing", 0);
+  if (c.srcMemoryType == CU_MEMORYTYPE_ARRAY) {
+    box_is_inside(array_lives(c.srcArray), c.srcXInBytes, c.srcY, c.srcZ, c);
+  } else if (c.srcMemoryType == CU_MEMORYTYPE_HOST) {
+    for_some_rows(c, c.srcPitch, c.srcHeight, [&](std::size_t at) {
+      read_all(static_cast<const char*>(c.srcHost) + at, c.WidthInBytes);
+    });
+  } else {
+    for_some_rows(c, c.srcPitch, c.srcHeight,
+                  [&](std::size_t at) { memory_is_its_own(c.srcDevice + at, c.WidthInBytes); });
+  }
+  if (c.dstMemoryType == CU_MEMORYTYPE_ARRAY) {
+    box_is_inside(array_lives(c.dstArray), c.dstXInBytes, c.dstY, c.dstZ, c);
+  } else if (c.dstMemoryType == CU_MEMORYTYPE_HOST) {
+    for_some_rows(c, c.dstPitch, c.dstHeight, [&](std::size_t at) {
+      std::memset(static_cast<char*>(c.dstHost) + at, 0xd7, c.WidthInBytes);
+    });
+  } else {
+    for_some_rows(c, c.dstPitch, c.dstHeight,
+                  [&](std::size_t at) { memory_is_its_own(c.dstDevice + at, c.WidthInBytes); });
+  }
+  return on(s);
+}
+namespace {
+void resource_is_its_own(const CUDA_RESOURCE_DESC& r) {
+  if (r.resType == CU_RESOURCE_TYPE_ARRAY) {
+    array_lives(r.res.array.hArray);
+  } else if (r.resType == CU_RESOURCE_TYPE_MIPMAPPED_ARRAY) {
+    mipmapped_lives(r.res.mipmap.hMipmappedArray);
+  } else if (r.resType == CU_RESOURCE_TYPE_LINEAR) {
+    memory_is_its_own(r.res.linear.devPtr, r.res.linear.sizeInBytes);
+  } else if (r.resType == CU_RESOURCE_TYPE_PITCH2D) {
+    const auto& p = r.res.pitch2D;
+    const std::size_t row = p.width * texel_bytes(p.format, p.numChannels);
+    if (row > p.pitchInBytes) broken("a row wider than its pitch", row);
+    for (const std::size_t y : {std::size_t{0}, p.height / 2, p.height - 1})
+      memory_is_its_own(p.devPtr + y * p.pitchInBytes, row);
+  } else {
+    broken("a resource of no kind", r.resType);
+  }
+}
+}  // namespace
+EXPORT CUresult cuTexObjectCreate(CUtexObject* t, const CUDA_RESOURCE_DESC* r, const CUDA_TEXTURE_DESC* d,
+                                  const CUDA_RESOURCE_VIEW_DESC* v) {
+  resource_is_its_own(*r);
+  read_all(d, sizeof *d);
+  if (v != nullptr) read_all(v, sizeof *v);
+  if (const CUresult e = luck(); e != CUDA_SUCCESS) return e;
+  *t = state().next += 16;
+  state().textures.insert(*t);
+  return CUDA_SUCCESS;
+}
+EXPORT CUresult cuTexObjectDestroy(CUtexObject t) {
+  if (state().textures.erase(t) == 0) broken("destroys a texture that is none", t);
+  return luck();
+}
+EXPORT CUresult cuSurfObjectCreate(CUsurfObject* t, const CUDA_RESOURCE_DESC* r) {
+  resource_is_its_own(*r);
+  if (const CUresult e = luck(); e != CUDA_SUCCESS) return e;
+  *t = state().next += 16;
+  state().surfaces.insert(*t);
+  return CUDA_SUCCESS;
+}
+EXPORT CUresult cuSurfObjectDestroy(CUsurfObject t) {
+  if (state().surfaces.erase(t) == 0) broken("destroys a surface that is none", t);
+  return luck();
+}
+EXPORT CUresult cuDeviceGetTexture1DLinearMaxWidth(std::size_t* n, CUarray_format format, unsigned channels,
+                                                   CUdevice) {
+  return set(n, (1u << 28) / texel_bytes(format, channels));
+}
+
 namespace {
 CUresult memset_rows(CUdeviceptr to, std::size_t pitch, std::size_t element, std::size_t width,
                      std::size_t height, CUstream s) {

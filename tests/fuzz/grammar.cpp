@@ -44,8 +44,8 @@ const std::vector<KnownImage>& images() {
 
 namespace {
 
-constexpr HandleKind kKinds[] = {HandleKind::stream, HandleKind::event, HandleKind::module,
-                                 HandleKind::kernel, HandleKind::link,  HandleKind::allocation};
+constexpr HandleKind kKinds[] = {HandleKind::stream, HandleKind::event,      HandleKind::module, HandleKind::kernel,
+                                 HandleKind::link,   HandleKind::allocation, HandleKind::array,  HandleKind::mipmapped_array};
 
 bool is(const FieldInfo& field, std::string_view name) {
   return field.name == name;
@@ -232,8 +232,9 @@ void memory(Bytes& command, const wire::CommandInfo& info, const Model& model, R
 std::uint64_t chunk(const wire::CommandInfo& info, Random& random) {
   if (random.one_in(kSlip)) return any_number(random);
   const std::string_view what = info.name;
-  return what == "CopyToStaging" || what == "LinkRead" ? kUpChunks + random.below(kDownChunks)
-                                                       : random.below(kUpChunks);
+  return what == "CopyToStaging" || what == "Copy3DToStaging" || what == "LinkRead"
+             ? kUpChunks + random.below(kDownChunks)
+             : random.below(kUpChunks);
 }
 
 void scalar(Bytes& command, const wire::CommandInfo& info, const FieldInfo& field, const Model& model,
@@ -259,6 +260,53 @@ void scalar(Bytes& command, const wire::CommandInfo& info, const FieldInfo& fiel
   } else {
     put(command, field, random.one_in(4) ? any_number(random) : random.below(4));
   }
+}
+
+// Shapes of arrays, boxes in them and resources of textures, so that they often fit each other.
+bool image_field(Bytes& command, const wire::CommandInfo& info, const FieldInfo& field, const Model& model,
+                 Random& random) {
+  const std::string_view what = info.name;
+  const bool creates = what == "ArrayCreate" || what == "MipmappedArrayCreate";
+  const bool copies = what.starts_with("Copy3D");
+  const bool texture = what == "TextureCreate" || what == "TextureLinearWidth";
+  if (what == "TextureDestroy" || what == "SurfaceDestroy") {
+    put(command, field, 0x10000 + 16 * random.below(100));  // as the driver numbers its objects
+    return true;
+  }
+  if (!creates && !copies && !texture) return false;
+  if (random.one_in(kSlip)) return false;
+  if (is(field, "format")) {
+    static constexpr std::uint64_t kFormats[] = {1, 2, 3, 8, 9, 10, 16, 32, 32, 4};
+    put(command, field, kFormats[random.below(std::size(kFormats))]);
+  } else if (is(field, "channels")) {
+    put(command, field, std::uint64_t{1} << random.below(3));
+  } else if (is(field, "levels")) {
+    put(command, field, 1 + random.below(5));
+  } else if (is(field, "flags") && creates) {
+    put(command, field, random.below(16));
+  } else if (is(field, "to_array") || is(field, "from_array")) {
+    put(command, field, random.one_in(3) ? 0 : handle(HandleKind::array, false, model, random));
+  } else if (is(field, "array")) {
+    const HandleKind kind = random.one_in(3) ? HandleKind::mipmapped_array : HandleKind::array;
+    put(command, field, handle(kind, false, model, random));
+  } else if (is(field, "resource")) {
+    put(command, field, random.below(4));
+  } else if (is(field, "to_at") || is(field, "from_at")) {
+    for (std::uint16_t i = 0; i < 3; ++i) {
+      const std::uint64_t at = i == 0 ? random.below(3) * 16 : random.below(3);
+      std::memcpy(command.data() + field.offset + i * 8, &at, sizeof at);
+    }
+  } else if (is(field, "width")) {
+    put(command, field, random.one_in(20) ? any_number(random) : (1 + random.below(8)) * (copies ? 16 : 32));
+  } else if (is(field, "height") || is(field, "depth") || is(field, "to_height") ||
+             is(field, "from_height")) {
+    put(command, field, random.one_in(20) ? any_number(random) : random.below(creates ? 20 : 6));
+  } else if (is(field, "pitch") || is(field, "to_pitch") || is(field, "from_pitch")) {
+    put(command, field, random.one_in(20) ? any_number(random) : 128 + random.below(1000));
+  } else {
+    return false;
+  }
+  return true;
 }
 
 void append(Bytes& tail, std::uint64_t value) {
@@ -372,7 +420,7 @@ Bytes command(std::uint16_t opcode, const Model& model, Random& random) {
   for (std::uint16_t i = 0; i < info.field_count; ++i) {
     const FieldInfo& field = info.fields[i];
     if (field.kind == FieldKind::scalar) {
-      scalar(made, info, field, model, random);
+      if (!image_field(made, info, field, model, random)) scalar(made, info, field, model, random);
     } else {
       put(made, field, handle(kind_of(field.kind), makes_new(field.kind), model, random));
     }
@@ -424,9 +472,10 @@ namespace {
 
 Bytes generate_on(Model model, Random& random, std::size_t commands) {
   // What others need comes first, more often than chance would have it.
-  static const std::string_view kFirst[] = {"StreamCreate",    "EventCreate",     "MemoryCommit",
-                                            "HostCommit",      "ModuleLoad",      "LinkCreate",
-                                            "ModuleGetKernel", "ModuleGetGlobal", "LinkAdd"};
+  static const std::string_view kFirst[] = {
+      "StreamCreate", "EventCreate", "MemoryCommit",         "HostCommit",
+      "ModuleLoad",   "LinkCreate",  "ModuleGetKernel",      "ModuleGetGlobal",
+      "LinkAdd",      "ArrayCreate", "MipmappedArrayCreate", "MipmappedArrayGetLevel"};
   Bytes all;
   for (std::size_t i = 0; i < commands; ++i) {
     const std::uint16_t opcode = random.one_in(i < commands / 2 ? 4 : 1)

@@ -26,6 +26,17 @@ inline constexpr std::size_t kSharedPerBlockOptIn = 64 << 10;
 inline constexpr std::size_t kSharedPerMultiprocessor = 64 << 10;
 inline constexpr std::size_t kConstantBytes = 64 << 10;
 inline constexpr std::size_t kParameterBytes = 4096;
+// Texels of textures and surfaces.
+inline constexpr int kMaxTexture1D = 131072;
+inline constexpr int kMaxTexture1DLinear = 1 << 28;
+inline constexpr int kMaxTexture2DWidth = 131072;
+inline constexpr int kMaxTexture2DHeight = 65536;
+inline constexpr int kMaxTexture2DLinearWidth = 131072;
+inline constexpr int kMaxTexture2DLinearHeight = 65000;
+inline constexpr int kMaxTexture2DLinearPitch = 2097120;
+inline constexpr int kMaxTexture3D = 16384;
+inline constexpr int kMaxTextureLayered = 32768;
+inline constexpr int kMaxTextureLayers = 2048;
 inline constexpr std::size_t kAllocationGranularity = std::size_t{2} << 20;
 
 unsigned multiprocessor_count() noexcept;  // the machine's cores that this process may use

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "../address_space.hpp"
+#include "../texture_table.hpp"
 #include "accounting.hpp"
 #include "context.hpp"
 #include "handles.hpp"
@@ -20,6 +21,7 @@ struct Driver {
   std::size_t total_bytes;
   Accounting accounting;
   AddressSpace space;
+  TextureTable textures;
   Queue queue;
   HandleTable handles;
   MemoryMap memory;

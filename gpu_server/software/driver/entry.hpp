@@ -14,7 +14,7 @@
 //   the one
 //                               lock under which the queue may be waited for: no task ever takes it
 //   7. Linker::mutex            held while inputs are compiled; nothing else is taken under it
-//   8. the registry of graph memory's  a leaf
+//   8. the registries of graph memory and of texture objects: leaves
 //   9. the printing sink's      held while the loader's print function runs, on the queue's or an executor's
 //   thread
 #pragma once

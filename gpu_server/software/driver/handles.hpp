@@ -1,6 +1,7 @@
 // The table of everything that has a handle: contexts, streams, events, modules, functions, libraries,
-// kernels, physical memory, link states, graphs. A handle is a number that is never used twice, so a stale or
-// made-up handle is told from a live one and never dereferenced. The low byte of a handle is its kind.
+// kernels, physical memory, link states, graphs, arrays, textures. A handle is a number that is never used twice,
+// so a stale or made-up handle is told from a live one and never dereferenced. The low byte of a handle is its
+// kind.
 #pragma once
 
 #include <atomic>
@@ -30,6 +31,9 @@ enum class Kind : std::uint8_t {
   graph_node = 12,
   graph_exec = 13,
   user_object = 14,
+  array = 15,
+  mipmapped_array = 16,
+  texture = 17,
 };
 
 // Base of all objects with a handle. `owner` is the handle of the context that takes the object down with it,

@@ -138,6 +138,7 @@ void KernelLaunch::run(Context& context) const noexcept {
   std::copy_n(shape.block, 3, config.block);
   config.dynamic_shared_bytes = shape.dynamic_shared_bytes;
   config.parameters = parameters;
+  config.textures = &gpu.textures;
   config.print = print_from_device;
   config.stop = &gpu.queue.stop_flag();
   const ptx::LaunchReport report = loaded.module->program().launch(loaded.function->index, config, gpu.space);

@@ -1,4 +1,5 @@
-// The memcpy functions: linear memory only; the software GPU has no arrays.
+// The memcpy functions: linear memory and arrays.
+#include "array.hpp"
 #include "copy.hpp"
 #include "entry.hpp"
 
@@ -32,9 +33,9 @@ Side anywhere(CUdeviceptr address) {
 }
 
 // One side of a 2D or 3D copy as cuda.h describes it.
-Side side_of(CUmemorytype type, const void* host, CUdeviceptr device, std::size_t x, std::size_t y,
-             std::size_t z, std::size_t pitch, std::size_t height, std::size_t width, std::size_t rows,
-             std::size_t planes) {
+Side side_of(CUmemorytype type, const void* host, CUdeviceptr device, CUarray array, std::size_t x,
+             std::size_t y, std::size_t z, std::size_t pitch, std::size_t height, std::size_t width,
+             std::size_t rows, std::size_t planes) {
   Side side;
   switch (type) {
     case CU_MEMORYTYPE_HOST:
@@ -46,8 +47,14 @@ Side side_of(CUmemorytype type, const void* host, CUdeviceptr device, std::size_
     case CU_MEMORYTYPE_UNIFIED:
       side = anywhere(device);
       break;
-    case CU_MEMORYTYPE_ARRAY:
-      throw Failure(CUDA_ERROR_NOT_SUPPORTED);
+    case CU_MEMORYTYPE_ARRAY: {
+      const auto found = driver().handles.get<Array>(number_of(array));
+      side.address = address_in(*found, x, y, z, width, rows, planes);
+      side.pitch = found->level.pitch;
+      side.slice = found->level.slice;
+      side.place = Place::device;
+      return side;
+    }
     default:
       throw Failure(CUDA_ERROR_INVALID_VALUE);
   }
@@ -75,10 +82,10 @@ CUresult copy_2d(const CUDA_MEMCPY2D* described, CUstream stream, bool wait) {
     what.width = p.WidthInBytes;
     what.height = p.Height;
     if (what.width == 0 || what.height == 0) return copy(context, stream, what, wait);
-    what.from = side_of(p.srcMemoryType, p.srcHost, p.srcDevice, p.srcXInBytes, p.srcY, 0, p.srcPitch, 0,
-                        what.width, what.height, 1);
-    what.to = side_of(p.dstMemoryType, p.dstHost, p.dstDevice, p.dstXInBytes, p.dstY, 0, p.dstPitch, 0,
-                      what.width, what.height, 1);
+    what.from = side_of(p.srcMemoryType, p.srcHost, p.srcDevice, p.srcArray, p.srcXInBytes, p.srcY, 0,
+                        p.srcPitch, 0, what.width, what.height, 1);
+    what.to = side_of(p.dstMemoryType, p.dstHost, p.dstDevice, p.dstArray, p.dstXInBytes, p.dstY, 0,
+                      p.dstPitch, 0, what.width, what.height, 1);
     return copy(context, stream, what, wait);
   });
 }
@@ -102,10 +109,10 @@ Copy copy_of(const CUDA_MEMCPY3D& described) {
   if (what.width == 0 || what.height == 0 || what.depth == 0) return what;
   std::size_t rows = 0;
   require(!__builtin_mul_overflow(what.height, what.depth, &rows));
-  what.from = side_of(p.srcMemoryType, p.srcHost, p.srcDevice, p.srcXInBytes, p.srcY, p.srcZ, p.srcPitch,
-                      p.srcHeight, what.width, what.height, what.depth);
-  what.to = side_of(p.dstMemoryType, p.dstHost, p.dstDevice, p.dstXInBytes, p.dstY, p.dstZ, p.dstPitch,
-                    p.dstHeight, what.width, what.height, what.depth);
+  what.from = side_of(p.srcMemoryType, p.srcHost, p.srcDevice, p.srcArray, p.srcXInBytes, p.srcY, p.srcZ,
+                      p.srcPitch, p.srcHeight, what.width, what.height, what.depth);
+  what.to = side_of(p.dstMemoryType, p.dstHost, p.dstDevice, p.dstArray, p.dstXInBytes, p.dstY, p.dstZ,
+                    p.dstPitch, p.dstHeight, what.width, what.height, what.depth);
   return what;
 }
 

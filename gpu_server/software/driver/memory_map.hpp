@@ -22,6 +22,7 @@ enum class RegionKind {
   pooled,      // cuMemAllocAsync
   graph,       // of a graph's allocation node (graph_memory.hpp)
   module,      // a module's variables
+  array,       // an array's texels
   host,        // cuMemHostAlloc, cuMemAllocHost
   registered,  // cuMemHostRegister
   mapping,     // cuMemMap

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "instruction.hpp"
+#include "texture_operation.hpp"
 #include "types.hpp"
 
 namespace tfusion::software::ptx {
@@ -46,6 +47,13 @@ Handler find_match(bool all, std::uint32_t bytes);
 enum class Reduce : std::uint8_t { add, min, max, and_, or_, xor_ };
 Handler find_reduce(Reduce mode, bool is_signed);
 void elect(Lanes&, const Instr&);
+
+// --- texture_handlers.cpp: imm is a TextureOperation
+
+void texture_fetch(Lanes&, const Instr&);  // list of 4 results; a(8): object, b, c, d: coordinates
+void texture_query(Lanes&, const Instr&);  // dst(4); a(8)
+void surface_load(Lanes&, const Instr&);   // list of results; a(8), b, c, d
+void surface_store(Lanes&, const Instr&);  // list of values; a(8), b, c, d
 
 // --- builtins.cpp
 

@@ -134,7 +134,8 @@ void Lowering::statement(const ast::Instruction& in) {
     guard_negated_ = in.guard->negated;
   }
   if (!(lower_arithmetic(in) || lower_move(in) || lower_memory(in) || lower_control(in) ||
-        lower_compare(in) || lower_convert(in) || lower_logic(in) || lower_atomic(in) || lower_warp(in))) {
+        lower_compare(in) || lower_convert(in) || lower_logic(in) || lower_atomic(in) || lower_warp(in) ||
+        lower_texture(in))) {
     unsupported(in);
   }
   finish_destinations();
@@ -304,7 +305,8 @@ std::uint32_t Lowering::symbol_address(const ast::Operand& operand, std::uint32_
     case Symbol::Kind::variable: {
       const ProgramVariable& variable = symbols_.variables[symbol->index];
       if (variable.declaration->texture)
-        fail("textures and surfaces ('" + operand.name + "') are not supported by the software GPU");
+        fail("the texture or surface reference '" + operand.name +
+             "' is not supported by the software GPU; use texture and surface objects");
       if (variable.declaration->space == Space::shared && !variable.dynamic_shared) {
         return constant(variable.shared_offset + addend, bytes);
       }

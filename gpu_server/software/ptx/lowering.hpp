@@ -76,6 +76,7 @@ class Lowering {
   bool lower_memory(const ast::Instruction& in);
   bool lower_atomic(const ast::Instruction& in);
   bool lower_warp(const ast::Instruction& in);
+  bool lower_texture(const ast::Instruction& in);
   bool lower_control(const ast::Instruction& in);
 
   void statement(const ast::Instruction& in);
@@ -100,6 +101,13 @@ class Lowering {
   Address address(const ast::Instruction& in, const ast::Operand& operand, Space space, std::uint32_t bytes);
   void emit_load(const ast::Operand& dst, const Address& from, Type type, std::uint8_t count, bool waits);
   void emit_store(const ast::Operand& src, const Address& to, Type type, std::uint8_t count);
+  // textures and surfaces
+  void lower_fetch(const ast::Instruction& in);
+  void lower_surface(const ast::Instruction& in);
+  void lower_query(const ast::Instruction& in);
+  std::uint32_t object_operand(const ast::Instruction& in, const ast::Operand& memory, std::size_t parts);
+  std::vector<std::uint32_t> coordinates(const ast::Instruction& in, const ast::Operand& given,
+                                         std::size_t count);
   // control
   void call(const ast::Instruction& in);
   void call_builtin(const ast::Instruction& in, Builtin builtin, const ast::Operand* returns,

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "../address_space.hpp"
+#include "../texture_table.hpp"
 
 namespace tfusion::software::ptx {
 
@@ -59,7 +60,8 @@ struct LaunchConfig {
   unsigned grid[3];
   unsigned block[3];
   std::size_t dynamic_shared_bytes = 0;
-  std::span<const std::byte> parameters;  // the kernel's whole parameter block
+  std::span<const std::byte> parameters;   // the kernel's whole parameter block
+  const TextureTable* textures = nullptr;  // nullptr: there are no texture and surface objects
   // Text from device-side printf, called from one thread at a time.
   std::function<void(std::string_view)> print;
   const std::atomic<bool>* stop =

@@ -45,7 +45,9 @@ def run(
 
 @pytest.mark.parametrize(
     "name",
-    sorted(p.stem for p in PROGRAMS.glob("*.py") if p.stem not in ("learner", "no_device", "children")),
+    sorted(
+        p.stem for p in PROGRAMS.glob("*.py") if p.stem not in ("learner", "images", "no_device", "children")
+    ),
 )
 def test_program(software_daemon: ControlClient, name: str) -> None:
     result = run(software_daemon, name)

@@ -98,6 +98,52 @@ assert cp.cuda.runtime.getDeviceCount() == 1
     )
 
 
+def test_cupy_textures_and_surfaces(python: Run) -> None:
+    pytest.importorskip("cupy")
+    python(
+        """
+import cupy as cp
+import numpy as np
+from cupy.cuda import runtime, texture
+
+kernels = cp.RawModule(code=r'''
+extern "C" __global__ void sample(cudaTextureObject_t t, float* out, int w, int h) {
+  int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+  if (x < w && y < h) out[y * w + x] = tex2D<float>(t, x + 0.5f, y + 0.5f);
+}
+extern "C" __global__ void twice(cudaSurfaceObject_t s, int w, int h) {
+  int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+  if (x < w && y < h) surf2Dwrite(2 * surf2Dread<float>(s, x * 4, y), s, x * 4, y);
+}
+''')
+w, h, shape = 70, 33, ((5, 3), (16, 16))
+image = np.random.default_rng(0).random((h, w), np.float32)
+single = texture.ChannelFormatDescriptor(32, 0, 0, 0, runtime.cudaChannelFormatKindFloat)
+clamp = texture.TextureDescriptor((runtime.cudaAddressModeClamp,) * 2)
+array = texture.CUDAarray(single, w, h, flags=runtime.cudaArraySurfaceLoadStore)
+resource = texture.ResourceDescriptor(runtime.cudaResourceTypeArray, cuArr=array)
+sampler, surface = texture.TextureObject(resource, clamp), texture.SurfaceObject(resource)
+out, host = cp.zeros((h, w), cp.float32), np.zeros_like(image)
+array.copy_from(image)
+kernels.get_function("sample")(*shape, (sampler, out, w, h))
+np.testing.assert_array_equal(out.get(), image)
+kernels.get_function("twice")(*shape, (surface, w, h))
+array.copy_to(host)
+np.testing.assert_array_equal(host, 2 * image)
+array.copy_from(cp.asarray(image) + 1)
+kernels.get_function("sample")(*shape, (sampler, out, w, h))
+np.testing.assert_array_equal(out.get(), image + 1)
+
+volume = np.random.default_rng(1).random((5, h, w), np.float32)
+solid = texture.CUDAarray(single, w, h, 5)
+solid.copy_from(volume)
+back = cp.zeros_like(volume)
+solid.copy_to(back)
+np.testing.assert_array_equal(back.get(), volume)
+""",
+    )
+
+
 def test_cupy_sees_the_slices_memory_and_is_told_when_it_is_full(python: Run) -> None:
     pytest.importorskip("cupy")
     python(

@@ -38,6 +38,7 @@ PROGRAMS = {
     "md2": Program("md2_test.cpp", (MD2,)),
     "handle": Program("handle_test.cpp"),
     "ranges": Program("ranges_test.cpp"),
+    "array_shape": Program("array_shape_test.cpp"),
     "command": Program("command_test.cpp", ("gpu_server/replay/ring_reader.cpp",)),
     "ring": Program("ring_test.cpp", ("gpu_server/replay/ring_reader.cpp",)),
     "image_cache": Program("image_cache_test.cpp", ("gpu_server/replay/image_cache.cpp", SHA256)),

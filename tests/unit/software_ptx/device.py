@@ -38,6 +38,7 @@ def library() -> ctypes.CDLL:
     lib.sp_compile.restype = ctypes.c_void_p
     lib.sp_kernel.restype = ctypes.c_long
     lib.sp_allocate.restype = ctypes.c_uint64
+    lib.sp_texture.restype = ctypes.c_uint64
     return lib
 
 

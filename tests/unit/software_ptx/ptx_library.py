@@ -58,7 +58,12 @@ def build(optimisation: str = "-O3", extra: tuple[str, ...] = ()) -> Path:
     folder = cache_folder()
     cxx = compiler()
     command_line = " ".join([cxx, optimisation, *extra, *FLAGS]).encode()
-    sources = [*sorted((SOFTWARE / "ptx").glob("*.cpp")), SOFTWARE / "address_space.cpp", HERE / "shim.cpp"]
+    sources = [
+        *sorted((SOFTWARE / "ptx").glob("*.cpp")),
+        SOFTWARE / "address_space.cpp",
+        SOFTWARE / "texture_table.cpp",
+        HERE / "shim.cpp",
+    ]
     # The lane handlers take longest: they go first.
     sources.sort(key=lambda source: not source.name.startswith("lanes_"))
 

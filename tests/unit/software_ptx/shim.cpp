@@ -28,6 +28,11 @@ tfusion::software::AddressSpace& memory() {
   return space;
 }
 
+tfusion::software::TextureTable& textures() {
+  static tfusion::software::TextureTable table;
+  return table;
+}
+
 constexpr std::size_t kMaxGlobalBytes = std::size_t{64}
                                         << 20;  // of one variable, as a slice's limit would have it
 
@@ -134,6 +139,46 @@ __attribute__((visibility("default"))) void sp_free(std::uint64_t address, std::
   munmap(reinterpret_cast<void*>(address - 4096), size + 8192);
 }
 
+// A texture or surface object, as device.py's Texture lays it out.
+struct TextureDescription {
+  std::uint32_t surface, layered, linear_memory, channel, channels, levels;
+  std::uint32_t addressing[3];
+  std::uint32_t linear_filter, linear_levels, normalised_coordinates, normalised_values;
+  float level_bias, least_level, greatest_level;
+  float border[4];
+};
+struct LevelDescription {
+  std::uint64_t base, width, height, depth, pitch, slice;
+};
+__attribute__((visibility("default"))) std::uint64_t sp_texture(const TextureDescription* d,
+                                                                const LevelDescription* levels) {
+  using namespace tfusion::software;
+  auto object = std::make_unique<TextureObject>();
+  object->surface = d->surface != 0;
+  object->layered = d->layered != 0;
+  object->linear_memory = d->linear_memory != 0;
+  object->channel = static_cast<Channel>(d->channel);
+  object->channels = static_cast<std::uint8_t>(d->channels);
+  for (std::uint32_t i = 0; i < d->levels; ++i) {
+    object->levels.push_back({levels[i].base, static_cast<std::uint32_t>(levels[i].width),
+                              static_cast<std::uint32_t>(levels[i].height),
+                              static_cast<std::uint32_t>(levels[i].depth), levels[i].pitch, levels[i].slice});
+  }
+  for (int i = 0; i < 3; ++i) object->addressing[i] = static_cast<Addressing>(d->addressing[i]);
+  object->linear_filter = d->linear_filter != 0;
+  object->linear_levels = d->linear_levels != 0;
+  object->normalised_coordinates = d->normalised_coordinates != 0;
+  object->normalised_values = d->normalised_values != 0;
+  object->level_bias = d->level_bias;
+  object->least_level = d->least_level;
+  object->greatest_level = d->greatest_level;
+  std::copy_n(d->border, 4, object->border);
+  return textures().add(std::move(object));
+}
+__attribute__((visibility("default"))) void sp_forget_texture(std::uint64_t value) {
+  textures().remove(value);
+}
+
 // Runs a kernel and returns its Outcome. stop_after_ms: raise the stop flag after this time, 0: never.
 __attribute__((visibility("default"))) int sp_launch(void* program, std::size_t kernel, const unsigned* grid,
                                                      const unsigned* block, std::size_t shared,
@@ -150,6 +195,7 @@ __attribute__((visibility("default"))) int sp_launch(void* program, std::size_t 
   config.parameters = {static_cast<const std::byte*>(parameters), bytes};
   config.print = [&](std::string_view text) { output += text; };
   config.stop = &stop;
+  config.textures = &textures();
   std::chrono::steady_clock::time_point raised{};
   std::thread stopper;
   std::mutex mutex;
