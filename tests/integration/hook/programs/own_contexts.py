@@ -95,6 +95,15 @@ fails(cu.cuEventQuery(event), "INVALID_HANDLE")
 again = ok(cu.cuCtxCreate(None, 0, 0))
 assert ok(cu.cuMemGetInfo())[0] == free
 fails(cu.cuCtxCreate(None, 0x4000, 0), "INVALID_VALUE")
+
+# The thread's default stream ends with the context it was first used in, and is another in the next.
+per_thread = cu.CUstream(2)
+for _ in range(2):
+    brief = ok(cu.cuCtxCreate(None, 0, 0))
+    memory = ok(cu.cuMemAlloc(MIB))
+    ok(cu.cuMemsetD32Async(memory, 7, 64, per_thread))
+    ok(cu.cuStreamSynchronize(per_thread))
+    ok(cu.cuCtxDestroy(brief))
 fails(cu.cuCtxCreate(None, 0, 1), "INVALID_DEVICE")
 ok(cu.cuCtxDestroy(again))
 print("ok")
