@@ -292,10 +292,10 @@ CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream) {
   std::uint64_t on = 0;
   if (CUresult r = stream_on_wire(hStream, &on); r != CUDA_SUCCESS) return r;
   if (is_capturing(on)) return static_cast<CUresult>(refuse("cuMemFreeAsync in a stream that captures"));
+  std::lock_guard lock(mutex);
   MemoryBlock block{};
   if (!device_heap().find(dptr, &block) || block.address != dptr) return CUDA_ERROR_INVALID_VALUE;
   disown(Owned::device_memory, dptr);
-  std::lock_guard lock(mutex);
   // Memory of cuMemAlloc may be freed in a stream as well: from then on it is the default pool's.
   std::uint64_t handle = the_default_pool();
   const auto found = live().find(dptr);
