@@ -6,6 +6,7 @@
 
 #include "api.hpp"
 #include "call.hpp"
+#include "capture.hpp"
 #include "context.hpp"
 #include "objects.hpp"
 #include "own_context.hpp"
@@ -142,6 +143,7 @@ CUresult cuStreamDestroy_v2(CUstream hStream) {
   wire::StreamDestroy command{};
   command.stream = number(hStream);
   const CUresult result = post(command);
+  capturing_stream_ends(number(hStream));
   streams().recycle(number(hStream));
   return result;
 }

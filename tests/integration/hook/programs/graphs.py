@@ -197,6 +197,10 @@ ok(cu.cuEventRecord(fork, stream))
 ok(cu.cuStreamWaitEvent(side, fork, 0))
 ok(launch(add, 1, 1, u64(data), u32(1), u32(1), stream=side))
 fails(cu.cuStreamEndCapture(stream), "STREAM_CAPTURE_UNJOINED")
+brief = ok(cu.cuStreamCreate(1))
+ok(cu.cuStreamBeginCapture(brief, GLOBAL))
+ok(cu.cuStreamDestroy(brief))  # ends its capture
+assert ok(cu.cuStreamIsCapturing(stream)) == Status.CU_STREAM_CAPTURE_STATUS_NONE
 ok(cu.cuGraphExecDestroy(executable))
 ok(cu.cuGraphDestroy(ended))
 fails(cu.cuGraphGetNodes(ended, 4), "INVALID_VALUE")
