@@ -580,6 +580,45 @@ std::vector<Bytes> capture(const Model& model, Random& random) {
   return all;
 }
 
+// A graph that outlives what it uses: made, what its node names ended, then run and asked about.
+std::vector<Bytes> outlive(Model model, Random& random) {
+  static const std::pair<std::string_view, std::uint64_t> kEnds[] = {
+      {"ModuleUnload", CU_GRAPH_NODE_TYPE_KERNEL},       {"EventDestroy", CU_GRAPH_NODE_TYPE_WAIT_EVENT},
+      {"EventDestroy", CU_GRAPH_NODE_TYPE_EVENT_RECORD}, {"GraphDestroyNode", CU_GRAPH_NODE_TYPE_GRAPH},
+      {"GraphDestroy", CU_GRAPH_NODE_TYPE_GRAPH},        {"GraphNodeGet", CU_GRAPH_NODE_TYPE_HOST},
+      {"MemoryDecommit", CU_GRAPH_NODE_TYPE_MEMCPY}};
+  const auto one = kEnds[random.below(std::size(kEnds))];
+  const std::string_view end = one.first;
+  const std::uint64_t type = one.second;
+  std::vector<Bytes> all;
+  auto say = [&](std::string_view name) {
+    if (random.one_in(12)) return;
+    const std::uint16_t opcode = opcode_named(name);
+    // What a node carries goes by its type, so the command is made until it has the one that is wanted.
+    for (int i = 0; i < 40; ++i) {
+      Bytes made = command(opcode, model, random);
+      if (name == "GraphAddNode") {
+        const wire::CommandInfo& info = wire::kCommands[opcode];
+        std::uint64_t made_type = 0;
+        for (std::uint16_t f = 0; f < info.field_count; ++f) {
+          if (is(info.fields[f], "type")) made_type = get(made, 0, info.fields[f]);
+        }
+        if (made_type != type) continue;
+      }
+      model.see(made, 0, made.size());
+      all.push_back(std::move(made));
+      return;
+    }
+  };
+  for (const std::string_view name :
+       {std::string_view("GraphCreate"), std::string_view("GraphAddNode"), std::string_view("GraphNodeGet"),
+        std::string_view("GraphInstantiate"), end, std::string_view("GraphLaunch"),
+        std::string_view("GraphNodeGet"), std::string_view("GraphList")}) {
+    say(name);
+  }
+  return all;
+}
+
 Bytes generate_on(Model model, Random& random, std::size_t commands) {
   // What others need comes first, more often than chance would have it.
   static const std::string_view kFirst[] = {
@@ -594,8 +633,8 @@ Bytes generate_on(Model model, Random& random, std::size_t commands) {
     all.insert(all.end(), one.begin(), one.end());
   };
   for (std::size_t i = 0; i < commands; ++i) {
-    if (random.one_in(10)) {
-      for (const Bytes& one : capture(model, random)) say(one);
+    if (random.one_in(8)) {
+      for (const Bytes& one : random.one_in(3) ? outlive(model, random) : capture(model, random)) say(one);
       continue;
     }
     say(command(random.one_in(i < commands / 2 ? 4 : 1) ? any_opcode(random)
