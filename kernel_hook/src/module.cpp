@@ -299,7 +299,7 @@ CUresult cuLibraryGetGlobal(CUdeviceptr* dptr, size_t* bytes, CUlibrary library,
 
 CUresult cuLibraryGetManaged(CUdeviceptr*, size_t*, CUlibrary library, const char* name) {
   if (name == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  // The device says that it has no managed memory, so no module has managed variables.
+  // Managed variables are not there: a driver puts them where this process cannot reach them.
   return modules().find(number(library)) == nullptr ? CUDA_ERROR_INVALID_HANDLE : CUDA_ERROR_NOT_FOUND;
 }
 
