@@ -39,7 +39,7 @@ ON_THE_SOFTWARE_GPU = (
 @pytest.mark.parametrize("name", ON_THE_SOFTWARE_GPU)
 def test_every_part_of_a_program_passes(software_daemon: ControlClient, tmp_path: Path, name: str) -> None:
     source, program = PROGRAMS / f"{name}.cu", tmp_path / name
-    # Uncompressed: the software GPU reads zstd only where it was built with it.
+    # Uncompressed: the software GPU reads zstd only where the host has libzstd.
     target = ["-gencode", "arch=compute_75,code=compute_75", "--compress-mode=none"]
     compiler = ["nvcc", "-std=c++17", *target, "-o", str(program), str(source), "-ldl"]
     built = subprocess.run(compiler, capture_output=True, text=True, timeout=240, check=False)
