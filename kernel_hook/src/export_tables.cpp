@@ -7,8 +7,10 @@
 
 #include <array>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "api.hpp"
@@ -24,8 +26,17 @@ namespace {
 
 using Word = std::uintptr_t;
 
+// What every entry is that nobody is known to call: refused by name, so that a program which does can be told of.
+// `Table` is the first four bytes of the table's UUID as they are written.
+template <std::uint32_t Table, std::size_t Entry>
 CUresult unknown_entry() {
-  return static_cast<CUresult>(refuse("an undocumented entry of a driver export table"));
+  static const char* const name = [] {
+    constexpr std::size_t kBytes = 80;
+    char* text = new char[kBytes];  // never freed: refusals are remembered by their text
+    std::snprintf(text, kBytes, "entry %zu of the driver's undocumented table %08x", Entry, Table);
+    return text;
+  }();
+  return static_cast<CUresult>(refuse(name));
 }
 
 template <typename Function>
@@ -34,13 +45,16 @@ Word word(Function* function) {
 }
 
 // A table of N words with its size first, every entry refused until it is set.
-template <std::size_t N>
+template <std::uint32_t Table, std::size_t N>
 struct SizedTable {
-  SizedTable() {
-    entries.fill(word(unknown_entry));
-    entries[0] = N * sizeof(Word);
-  }
+  SizedTable() : entries(all_unknown(std::make_index_sequence<N>())) { entries[0] = N * sizeof(Word); }
   std::array<Word, N> entries;
+
+ private:
+  template <std::size_t... I>
+  static std::array<Word, N> all_unknown(std::index_sequence<I...>) {
+    return {word(unknown_entry<Table, I>)...};
+  }
 };
 
 // --- 6bd5fb6c: contexts, and modules for older cudart
@@ -170,15 +184,15 @@ CUresult free_sm_layout(std::uint8_t* place, std::uint8_t* group) {
 }
 
 struct Tables {
-  SizedTable<13> modules;
+  SizedTable<0x6bd5fb6c, 13> modules;
   std::array<Word, 4> storage{};
-  SizedTable<3> handshake;
-  SizedTable<7> tools;
-  SizedTable<3> current;
-  SizedTable<4> checks;
-  SizedTable<93> blas;
-  SizedTable<99> fft;
-  SizedTable<17> layout;
+  SizedTable<0xd4082055, 3> handshake;
+  SizedTable<0xa094798c, 7> tools;
+  SizedTable<0x42d85a81, 3> current;
+  SizedTable<0x263e8860, 4> checks;
+  SizedTable<0x21318c60, 93> blas;
+  SizedTable<0x6e163fbe, 99> fft;
+  SizedTable<0x1734dc26, 17> layout;
 
   Tables() {
     modules.entries[1] = word(load_wrapped);

@@ -12,6 +12,7 @@
 #include "api.hpp"
 #include "call.hpp"
 #include "context.hpp"
+#include "copy.hpp"
 #include "graph.hpp"
 #include "host_functions.hpp"
 #include "kernel.hpp"
@@ -87,6 +88,14 @@ CUresult encode(const CUDA_MEMCPY3D& copy, Encoded* out) {
   auto array = [](CUmemorytype type) { return type == CU_MEMORYTYPE_ARRAY; };
   if (array(copy.srcMemoryType) || array(copy.dstMemoryType))
     return static_cast<CUresult>(refuse("a graph's memcpy node with arrays"));
+  // A graph would have to read or write this process's own memory when it runs.
+  auto out_of_reach = [](CUmemorytype type, const void* host, CUdeviceptr device) {
+    return !worker_can_reach(type == CU_MEMORYTYPE_HOST ? number(host) : device);
+  };
+  if (out_of_reach(copy.srcMemoryType, copy.srcHost, copy.srcDevice) ||
+      out_of_reach(copy.dstMemoryType, copy.dstHost, copy.dstDevice)) {
+    return static_cast<CUresult>(refuse("a graph's memcpy node with pageable host memory (pin it)"));
+  }
   out->type = CU_GRAPH_NODE_TYPE_MEMCPY;
   out->put(copy);
   return CUDA_SUCCESS;
@@ -235,6 +244,12 @@ std::map<std::uint64_t, std::unique_ptr<KeptParameters>>& kept() {
   return map;
 }
 
+bool is_library_kernel(std::uint64_t handle) {
+  const KernelObject* kernel = kernels().find(handle);
+  const ModuleObject* module = kernel != nullptr ? modules().find(kernel->module) : nullptr;
+  return module != nullptr && module->as_library;
+}
+
 template <typename Params>
 CUresult get_kernel(CUgraphNode node, Params* out) {
   if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
@@ -257,7 +272,12 @@ CUresult get_kernel(CUgraphNode node, Params* out) {
   out->blockDimZ = travelled.block[2];
   out->sharedMemBytes = travelled.shared_bytes;
   out->kernelParams = keep->pointers.empty() ? nullptr : keep->pointers.data();
-  if constexpr (requires { out->ctx; }) out->ctx = primary_context();
+  if constexpr (requires { out->kern; }) {
+    // The runtime finds its own functions again by the library's kernel.
+    out->kern = is_library_kernel(travelled.kernel) ? reinterpret_cast<CUkernel>(travelled.kernel) : nullptr;
+    if (out->kern != nullptr) out->func = nullptr;
+    out->ctx = primary_context();
+  }
   std::lock_guard lock(kept_mutex);
   if (kept().size() >= kMostKept && !kept().contains(number(node))) kept().erase(kept().begin());
   kept()[number(node)] = std::move(keep);

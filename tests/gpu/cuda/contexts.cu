@@ -39,6 +39,7 @@ int main() {
   DCHECK(cuCtxPushCurrent, first);
   DCHECK(cuMemAlloc, &a, 4096);
   DCHECK(cuMemsetD32, a, 11, 1024);
+  DCHECK(cuCtxSynchronize);  // the stream below does not wait for the default one
   CUstream stream = nullptr;
   DCHECK(cuStreamCreate, &stream, CU_STREAM_NON_BLOCKING);
   DCHECK(cuMemsetD32Async, a + 4, 12, 1, stream);

@@ -24,6 +24,11 @@ void say(const char* text) {
 }
 
 int main() {
+  // Before anything prints: later it cannot be changed.
+  std::size_t bytes = 0;
+  CHECK(cudaDeviceSetLimit(cudaLimitPrintfFifoSize, 4 << 20));
+  CHECK(cudaDeviceGetLimit(&bytes, cudaLimitPrintfFifoSize));
+  EXPECT(bytes >= 4 << 20);
   say("host before");
   greet<<<1, 1>>>(1);
   greet<<<1, 1>>>(2);
@@ -39,10 +44,6 @@ int main() {
   returned<<<1, 1>>>(out);
   CHECK(cudaDeviceSynchronize());
   EXPECT(from_device(out, 1)[0] == 2);  // how many arguments, unlike the host's printf
-  std::size_t bytes = 0;
-  CHECK(cudaDeviceSetLimit(cudaLimitPrintfFifoSize, 4 << 20));
-  CHECK(cudaDeviceGetLimit(&bytes, cudaLimitPrintfFifoSize));
-  EXPECT(bytes >= 4 << 20);
   CHECK(cudaFree(out));
   pass("printf");
 }

@@ -10,10 +10,10 @@ __global__ void fine(int* x) {
 int main() {
   int* x = device_array<int>(1024);
   fine<<<1, 2048>>>(x);
-  EXPECT(cudaPeekAtLastError() == cudaErrorInvalidConfiguration);
-  EXPECT(cudaPeekAtLastError() == cudaErrorInvalidConfiguration);
+  EXPECT(cudaPeekAtLastError() == cudaErrorInvalidValue);
+  EXPECT(cudaPeekAtLastError() == cudaErrorInvalidValue);
   std::thread([] { EXPECT(cudaPeekAtLastError() == cudaSuccess); }).join();
-  EXPECT(cudaGetLastError() == cudaErrorInvalidConfiguration);
+  EXPECT(cudaGetLastError() == cudaErrorInvalidValue);
   EXPECT(cudaGetLastError() == cudaSuccess);
   pass("the last error is each thread's own, and taken once");
 

@@ -25,10 +25,22 @@ cudaKernelNodeParams kernel_params(void* function, void** arguments, int n) {
   return params;
 }
 
+struct Ints {
+  int* first;
+  int count;
+  int* data() const { return first; }
+  int* begin() const { return first; }
+  int* end() const { return first + count; }
+  int& operator[](int i) const { return first[i]; }
+};
+
 int main() {
   int n = 2048;
   int* x = device_array<int>(n);
-  std::vector<int> host(n, -1);
+  int* pinned = nullptr;  // a slice cannot copy a graph's data to pageable memory
+  CHECK(cudaMallocHost(&pinned, n * sizeof(int)));
+  const Ints host{pinned, n};
+  for (int& value : host) value = -1;
   int three = 3, five = 5, called = 0;
   void* add_arguments[] = {&x, &three, &n};
   void* multiply_arguments[] = {&x, &five, &n};
