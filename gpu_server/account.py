@@ -1,8 +1,8 @@
 """A slice's account: shared words in which its workers enforce the memory limit together and count their busy time.
 
 Layout, little-endian u64 words: word 0 is the limit in bytes; then, a word per slot each, the bytes that the slot's
-worker holds, the nanoseconds for which it had work for the GPU, and since when it has some now (CLOCK_MONOTONIC, 0:
-it has none). A worker writes only words of its own slot and refuses an allocation with which the sum of all bytes
+worker holds, the nanoseconds for which it had work for the GPU, since when it has some now (CLOCK_MONOTONIC, 0: it
+has none), and how many calls it has replayed. A worker writes only words of its own slot and refuses an allocation with which the sum of all bytes
 would pass the limit. The daemon makes the account, gives each worker its file descriptor and slot, zeroes a slot when
 its worker is gone, and reads the words for ListSlices, ListGpus and observers.
 """
@@ -14,8 +14,8 @@ import mmap
 import os
 
 SLOTS = 64
-SIZE_BYTES = 8 * (1 + 3 * SLOTS)
-_USED, _BUSY, _SINCE = 1, 1 + SLOTS, 1 + 2 * SLOTS
+SIZE_BYTES = 8 * (1 + 4 * SLOTS)
+_USED, _BUSY, _SINCE, _CALLS = (1 + kind * SLOTS for kind in range(4))
 
 
 class Account:
@@ -46,9 +46,13 @@ class Account:
         since_ns = self._words[_SINCE + slot]
         return self._words[_BUSY + slot] + (max(0, now_ns - since_ns) if since_ns else 0)
 
+    def calls(self, slot: int) -> int:
+        """How many calls the worker of ``slot`` has replayed."""
+        return self._words[_CALLS + slot]
+
     def clear(self, slot: int) -> None:
         """Forgets what a worker held and did. Precondition: that worker's process is gone."""
-        for kind in (_USED, _BUSY, _SINCE):
+        for kind in (_USED, _BUSY, _SINCE, _CALLS):
             self._words[kind + slot] = 0
 
     def close(self) -> None:

@@ -128,7 +128,7 @@ class ControlService:
                     client_name=s.client_name,
                     worker_pid=s.worker.pid,
                     used_bytes=self._server.sessions.session_used_bytes(s),
-                    calls=s.calls,
+                    calls=self._server.sessions.session_calls(s),
                     age_s=now - s.started_at,
                 )
                 for s in self._server.sessions.sessions(request.slice_id)

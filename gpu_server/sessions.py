@@ -60,7 +60,6 @@ class Session:
     client_name: str
     worker: WorkerProcess
     started_at: float
-    calls: int = 0
     pidfd: int = -1
     stop_reason: str = ""
 
@@ -137,6 +136,10 @@ class SessionManager:
             if not slice_id or sid == slice_id
             for session in state.sessions.values()
         ]
+
+    def session_calls(self, session: Session) -> int:
+        """How many CUDA calls it has sent to its worker."""
+        return self._slices[session.slice_id].account.calls(session.slot)
 
     def session_used_bytes(self, session: Session) -> int:
         """What one session holds of GPU memory."""
@@ -292,9 +295,6 @@ class SessionManager:
                 session.slice_id,
                 session.session_id,
             )
-        stats = message.get("stats")
-        if isinstance(stats, dict) and isinstance(stats.get("calls"), int):
-            session.calls = stats["calls"]
 
     def _client_gone(self, session: Session) -> None:
         # The worker sees the connection's end by itself, except when a forked child still holds it open.

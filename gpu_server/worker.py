@@ -2,7 +2,7 @@
 
 Started by the daemon (gpu_server/workers.py) as ``python -m gpu_server.worker``, with its end of the control channel
 as an inherited file descriptor. The main thread opens the GPU and then serves; a second thread reads the control
-channel and reports counters. The process outlives neither the daemon (parent-death signal, end of the channel) nor its
+channel. The process outlives neither the daemon (parent-death signal, end of the channel) nor its
 session, so an error of the GPU context stays with the learner who caused it.
 """
 
@@ -13,7 +13,6 @@ import ctypes
 import importlib
 import os
 import queue
-import select
 import signal
 import socket
 import sys
@@ -24,7 +23,6 @@ from typing import Any, NoReturn, Protocol, cast
 
 from gpu_server import worker_channel
 
-STATS_PERIOD_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -41,9 +39,6 @@ class ReplayCore(Protocol):
 
     def stop(self, reason: str) -> None:
         """Ends serve() from another thread."""
-
-    def stats(self) -> dict[str, int]:
-        """Counters: calls, used_bytes, ..."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +86,7 @@ class WorkerMain:
             )
         except Exception as error:
             reason, detail, status = "worker_error", str(error), 1
-        self._send({"type": "ended", "reason": reason, "detail": detail[:2000], "stats": dict(core.stats())})
+        self._send({"type": "ended", "reason": reason, "detail": detail[:2000]})
         return status
 
     def _fail(self, detail: str) -> int:
@@ -107,18 +102,8 @@ class WorkerMain:
             leave(1)  # the daemon is gone, and nobody would ever stop us
 
     def _control(self) -> None:
-        poller = select.poll()
-        poller.register(self._channel, select.POLLIN)
-        reported: dict[str, int] = {}
         while True:
-            serving = self._serving
-            if poller.poll(STATS_PERIOD_S * 1000 if serving else None):
-                self._take_message()
-            elif serving is not None:
-                stats = dict(serving.stats())
-                if stats != reported:
-                    self._send({"type": "stats", "stats": stats})
-                    reported = stats
+            self._take_message()
 
     def _take_message(self) -> None:
         message, fds = worker_channel.receive(self._channel)

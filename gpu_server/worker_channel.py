@@ -1,6 +1,6 @@
 """The control channel between the daemon and one worker: JSON messages on a SOCK_SEQPACKET socket pair.
 
-Worker to daemon: ready (facts), failed (detail), started, stats (counters), ended (reason, detail, counters).
+Worker to daemon: ready (facts), failed (detail), started, ended (reason, detail).
 Daemon to worker: session (ids, limits; with the client's connection and the slice's account as file descriptors),
 stop (reason). Each packet is one message; the end of the channel means that the other side is gone.
 """

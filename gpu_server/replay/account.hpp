@@ -24,6 +24,9 @@ class SliceAccount {
   std::uint64_t mine() const;
   std::uint64_t limit() const { return limit_bytes_; }
 
+  // How many calls this session has made, for people to see.
+  void tell_calls(std::uint64_t calls) { page_->calls[slot_].store(calls, std::memory_order_relaxed); }
+
   // This session's time with GPU work under way, on CLOCK_MONOTONIC in ns: all of it that is over, and since
   // when there is some now. Only the beginning and the end of such a time are written, whoever reads adds
   // what has passed since.
@@ -37,6 +40,7 @@ class SliceAccount {
     std::atomic<std::uint64_t> used_bytes[kSlots];
     std::atomic<std::uint64_t> busy_ns[kSlots];
     std::atomic<std::uint64_t> busy_since_ns[kSlots];  // 0: not busy
+    std::atomic<std::uint64_t> calls[kSlots];
   };
   Page* page_;
   unsigned slot_;

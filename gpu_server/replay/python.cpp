@@ -52,14 +52,5 @@ NB_MODULE(_replay, m) {
           nb::arg("session_id"),
           "Serves one client, once; owns the descriptors. Returns (reason, sentence) when the session ended.")
       .def("stop", &Worker::stop, nb::arg("reason"), nb::call_guard<nb::gil_scoped_release>(),
-           "Ends the session with this sentence for the learner; from any thread.")
-      .def(
-          "stats",
-          [](const Worker& worker) {
-            nb::dict d;
-            d["calls"] = worker.commands();
-            d["used_bytes"] = worker.used_bytes();
-            return d;
-          },
-          "Commands replayed so far and bytes of device memory in use.");
+           "Ends the session with this sentence for the learner; from any thread.");
 }

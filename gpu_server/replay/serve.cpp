@@ -107,14 +107,4 @@ void Worker::stop(const std::string& sentence) {
   if (session_) session_->stop("stopped", sentence);
 }
 
-std::uint64_t Worker::commands() const {
-  std::lock_guard lock(mutex_);
-  return session_ ? session_->commands() : 0;
-}
-
-std::uint64_t Worker::used_bytes() const {
-  std::lock_guard lock(mutex_);
-  return account_ ? account_->mine() : 0;
-}
-
 }  // namespace tfusion::replay

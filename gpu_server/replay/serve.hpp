@@ -25,8 +25,6 @@ class Worker {
   void stop(const std::string& sentence);
 
   const Device& device() const { return device_; }
-  std::uint64_t commands() const;
-  std::uint64_t used_bytes() const;
 
  private:
   Device device_;

@@ -128,11 +128,12 @@ void Session::replay_all() {
         }
         if (!account_.busy()) account_.begin_busy(now_ns());
         dispatch(*this, command.opcode, command.bytes, command.tail);
-        command_count_.fetch_add(1, std::memory_order_relaxed);
+        ++call_count_;
         ring_.release();
         idle_turns_ = 0;
         if (++since_poll == 32) {
           since_poll = 0;
+          account_.tell_calls(call_count_);
           pending_.poll();
         }
         break;
@@ -166,7 +167,10 @@ bool Session::take_reply_slot(const Command& command) {
 
 void Session::idle_wait() {
   const bool work_pending = !pending_.empty();
-  if (idle_turns_++ == 0) idle_since_ns_ = now_ns();
+  if (idle_turns_++ == 0) {
+    idle_since_ns_ = now_ns();
+    account_.tell_calls(call_count_);
+  }
   const std::uint64_t idle_ns = now_ns() - idle_since_ns_;
   if (idle_ns < spin_ns(work_pending)) {
     cpu_relax();
@@ -210,7 +214,6 @@ void Session::look_for_work() {
 void Session::publish_use() {
   WorkerStatus& status = shared().control().status;
   status.slice_used_bytes.store(account_.used(), std::memory_order_relaxed);
-  status.commands.store(commands(), std::memory_order_relaxed);
 }
 
 void Session::stop(const std::string& reason, const std::string& sentence) {

@@ -79,7 +79,6 @@ class Session {
   // Ends the session soon; from any thread. `sentence` is what the client will read.
   void stop(const std::string& reason, const std::string& sentence);
 
-  std::uint64_t commands() const { return command_count_.load(std::memory_order_relaxed); }
 
   // --- for replays, hand-written and generated
   // ---------------------------------------------------------------------
@@ -237,7 +236,7 @@ class Session {
   std::atomic<bool> stopping_{false};
   std::mutex stop_mutex_;
   Ending stop_request_;
-  std::atomic<std::uint64_t> command_count_{0};
+  std::uint64_t call_count_ = 0;
 };
 
 }  // namespace tfusion::replay

@@ -62,7 +62,6 @@ struct WorkerStatus {
   std::atomic<std::uint32_t> state;         // SessionState
   std::atomic<std::uint32_t> sticky_error;  // CUresult that every call of the context now returns, 0 for none
   std::atomic<std::uint64_t> slice_used_bytes;
-  std::atomic<std::uint64_t> commands;
   char reason[512];  // why the session ended; read after state
 };
 

@@ -14,6 +14,7 @@
 #include "objects.hpp"
 #include "own_context.hpp"
 #include "pool.hpp"
+#include "registered.hpp"
 #include "virtual_memory.hpp"
 
 namespace tfusion::hook {
@@ -84,6 +85,7 @@ CUresult destroy_primary() {
   forget_pools();
   forget_captures();
   forget_managed();
+  forget_registered();
   forget_virtual_memory();
   device_heap().forget();
   host_heap().forget();

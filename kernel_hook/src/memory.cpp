@@ -10,6 +10,7 @@
 #include "objects.hpp"
 #include "own_context.hpp"
 #include "pool.hpp"
+#include "registered.hpp"
 #include "virtual_memory.hpp"
 
 namespace tfusion::hook::api {
@@ -18,7 +19,7 @@ namespace {
 
 // What a pointer points into.
 struct Place {
-  enum Kind { host, device, pinned, managed } kind = host;
+  enum Kind { host, device, pinned, managed, registered } kind = host;
   MemoryBlock block{};
 };
 
@@ -32,6 +33,8 @@ Place place_of(std::uint64_t address) {
       place.kind = (place.block.flags & kManaged) != 0 ? Place::managed : Place::pinned;
   } else if (find_global(address, &place.block)) {
     place.kind = Place::device;
+  } else if (find_registered(address, &place.block)) {
+    place.kind = Place::registered;
   }
   return place;
 }
@@ -51,6 +54,7 @@ CUresult pointer_attribute(void* data, CUpointer_attribute which, std::uint64_t 
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
       return give(data, device || managed ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST);
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
+      if (place.kind == Place::registered) return CUDA_ERROR_INVALID_VALUE;
       return give(data, CUdeviceptr{address});
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
       if (device) return CUDA_ERROR_INVALID_VALUE;
@@ -71,7 +75,7 @@ CUresult pointer_attribute(void* data, CUpointer_attribute which, std::uint64_t 
     case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
       return give(data, std::size_t{place.block.bytes});
     case CU_POINTER_ATTRIBUTE_MAPPED:
-      return give(data, 1u);
+      return give(data, place.kind == Place::registered ? 0u : 1u);
     case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
       return give(data, 0ull);
     case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
@@ -154,7 +158,10 @@ CUresult cuMemFreeHost(void* p) {
 
 CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr* pdptr, void* p, unsigned int Flags) {
   if (pdptr == nullptr || Flags != 0) return CUDA_ERROR_INVALID_VALUE;
-  if (place_of(number(p)).kind != Place::pinned) return CUDA_ERROR_INVALID_VALUE;
+  const Place place = place_of(number(p));
+  if (place.kind == Place::registered)
+    return static_cast<CUresult>(refuse("the device pointer of registered host memory (use cuMemHostAlloc)"));
+  if (place.kind != Place::pinned) return CUDA_ERROR_INVALID_VALUE;
   *pdptr = number(p);  // the arena lies at the same address in the worker, and so on the GPU
   return CUDA_SUCCESS;
 }
@@ -162,7 +169,7 @@ CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr* pdptr, void* p, unsigned int 
 CUresult cuMemHostGetFlags(unsigned int* pFlags, void* p) {
   if (pFlags == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const Place place = place_of(number(p));
-  if (place.kind != Place::pinned) return CUDA_ERROR_INVALID_VALUE;
+  if (place.kind != Place::pinned && place.kind != Place::registered) return CUDA_ERROR_INVALID_VALUE;
   *pFlags = place.block.flags;
   return CUDA_SUCCESS;
 }

@@ -17,6 +17,7 @@ import struct
 import sys
 import types
 
+from gpu_server.account import SIZE_BYTES, SLOTS
 from gpu_server.handshake import Welcome, WelcomeStatus
 
 ALLOCATE = b"a"  # takes 1 MiB in the account; answers b"y" or b"n"
@@ -51,9 +52,6 @@ class FakeCore:
             "environment": dict(os.environ),
         }
 
-    def stats(self) -> dict[str, int]:
-        return {"calls": self.calls, "used_bytes": self.used}
-
     def stop(self, reason: str) -> None:
         if self.mode == "ignores_stop":
             return
@@ -65,7 +63,7 @@ class FakeCore:
     ) -> tuple[str, str]:
         client = socket.socket(fileno=client_fd)
         client.setblocking(True)
-        account = mmap.mmap(account_fd, 8 * 65)
+        account = mmap.mmap(account_fd, SIZE_BYTES)
         shared = os.memfd_create("shared")
         os.ftruncate(shared, 4096)
         client.sendmsg(
@@ -78,6 +76,8 @@ class FakeCore:
                 return "stopped", self.reason
             command = client.recv(1)
             self.calls += 1
+            calls_at = 8 * (1 + 3 * SLOTS + slot)
+            account[calls_at : calls_at + 8] = struct.pack("<Q", self.calls)
             if not command:
                 return "client_gone", ""
             if command == FAIL:
@@ -85,7 +85,7 @@ class FakeCore:
             if command == CRASH:
                 os.kill(os.getpid(), 11)
             if command == ALLOCATE:
-                words = struct.unpack("<65Q", account[:])
+                words = struct.unpack(f"<{1 + SLOTS}Q", account[: 8 * (1 + SLOTS)])
                 fits = sum(words[1:]) + STEP_BYTES <= words[0]
                 if fits:
                     self.used += STEP_BYTES

@@ -27,6 +27,15 @@ def test_the_layout_is_limit_then_slots_little_endian(account: Account) -> None:
     account.close()
 
 
+def test_calls_are_counted_by_slot(account: Account) -> None:
+    with mmap.mmap(account.fd, SIZE_BYTES) as worker:
+        struct.pack_into("<Q", worker, 8 * (1 + 3 * SLOTS + 5), 12)
+    assert (account.calls(5), account.calls(6)) == (12, 0)
+    account.clear(5)
+    assert account.calls(5) == 0
+    account.close()
+
+
 def test_busy_time_is_what_is_over_and_what_has_passed_since_the_last_began(account: Account) -> None:
     with mmap.mmap(account.fd, SIZE_BYTES) as worker:
         struct.pack_into("<Q", worker, 8 * (1 + SLOTS + 3), 500)

@@ -57,7 +57,9 @@ async def test_counters_of_a_session_reach_the_list(start_daemon: StartDaemon) -
     d = await start_daemon()
     peer, _ = await d.connect(await d.open())
     await d.do(peer.ask, peer.ALLOCATE)
-    await d.until(lambda: [s.calls for s in d.daemon.server.sessions.sessions()] == [1])
+    sessions = d.daemon.server.sessions
+    await d.until(lambda: [sessions.session_calls(s) for s in sessions.sessions()] == [1])
+    assert [s.calls for s in await d.do(d.client.list_sessions)] == [1]
 
 
 @pytest.mark.parametrize("slice_id", ["known", "unknown"])
