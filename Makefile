@@ -88,7 +88,7 @@ demo: $(STAMPS)/package | $(RUN_DIR)
 
 PYTEST = cd $(RUN_DIR) && $(BIN)/python -m pytest -c $(ROOT)/pyproject.toml --rootdir=$(ROOT)
 test: $(STAMPS)/package $(STAMPS)/test | $(RUN_DIR)
-	@$(PYTEST) -n $(JOBS) --dist=loadgroup -m 'not gpu' $(addprefix $(ROOT)/,$(TESTS))
+	@$(PYTEST) -n $(JOBS) --dist=loadgroup -m 'not gpu' $(patsubst tests/%,$(ROOT)/tests/%,$(TESTS))
 
 test-gpu: $(STAMPS)/package $(STAMPS)/test | $(RUN_DIR)
 	@$(PYTEST) -m gpu $(ROOT)/tests

@@ -75,7 +75,10 @@ bool DeviceText::forward(Source& source, std::uint64_t* written, std::uint64_t r
   if (fstat(source.file, &status) != 0) return true;
   const auto end = static_cast<std::uint64_t>(status.st_size);
   if (end == source.taken) return true;
-  if (end - source.taken > kMostKept) source.taken = end - kMostKept;
+  if (end - source.taken > kMostKept) {
+    source.taken = end - kMostKept;
+    forget_before(source.file, source.taken);
+  }
   char piece[kPieceBytes];
   while (source.taken < end) {
     const std::uint64_t used = *written - read;

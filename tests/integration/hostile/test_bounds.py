@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,52 @@ def test_pinned_memory_is_bounded(host: Any) -> None:
     assert client.ask("HostCommit", offset=0, bytes=64 << 30) == OUT_OF_MEMORY
     assert client.ask("HostCommit", offset=0, bytes=4 * MIB) == 0
     assert client.ask("ContextSynchronize") == 0
+
+
+def test_text_of_kernels_that_nobody_takes_is_bounded(software_host: Any) -> None:
+    """Each thread prints 1 KiB; the client never says that it read any of it."""
+    letters = ", ".join(["120"] * 1023 + ["0"])
+    image = f"""
+.version 7.5
+.target sm_75
+.address_size 64
+.extern .func (.param .b32 status) vprintf(.param .b64 format, .param .b64 arguments);
+.global .align 1 .b8 text[1024] = {{{letters}}};
+.visible .entry chatter()
+{{
+    .reg .b64 %rd<4>;
+    .param .b64 format;
+    .param .b64 arguments;
+    .param .b32 status;
+    mov.u64 %rd1, text;
+    cvta.global.u64 %rd2, %rd1;
+    mov.u64 %rd3, 0;
+    st.param.b64 [format], %rd2;
+    st.param.b64 [arguments], %rd3;
+    call.uni (status), vprintf, (format, arguments);
+    ret;
+}}
+\0""".encode()
+    client = software_host.client()
+    module, kernel = client.layout.handle("module"), client.layout.handle("kernel")
+    assert load(client, image, module) == SEND_IMAGE
+    assert upload(client, image) == 0
+    assert load(client, image, module) == 0
+    assert client.ask("ModuleGetKernel", b"chatter", module=module, kernel=kernel) == 0
+    grid, block = struct.pack("<III", 100, 1, 1), struct.pack("<III", 1024, 1, 1)
+    client.send(client.command("LaunchKernel", kernel=kernel, stream=1, grid=grid, block=block))
+    assert client.ask("ContextSynchronize") == 0
+    daemon = software_host.process.pid
+    workers = Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split()
+    texts = [
+        file.stat()
+        for worker in workers
+        for file in Path(f"/proc/{worker}/fd").iterdir()
+        if "tfusion-device-text" in os.readlink(file)
+    ]
+    written = max(texts, key=lambda text: text.st_size)
+    assert written.st_size == 100 * 1024 * 1023
+    assert 62 * MIB < written.st_blocks * 512 < 66 * MIB
 
 
 def test_streams_are_bounded(host: Any) -> None:
