@@ -25,7 +25,7 @@ namespace {
 using Word = std::uintptr_t;
 
 CUresult unknown_entry() {
-  return static_cast<CUresult>(refuse("an undocumented entry of a driver export table"));
+  return refused("an undocumented entry of a driver export table");
 }
 
 template <typename Function>

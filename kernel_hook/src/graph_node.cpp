@@ -59,10 +59,7 @@ CUresult encode(const KernelParameters& p, Encoded* out) {
   if (CUresult r = describe_kernel(number(p.function), &kernel); r != CUDA_SUCCESS) return r;
   std::vector<std::byte> block(kernel->parameter_bytes);
   if (p.parameters != nullptr) {
-    for (std::size_t i = 0; i < kernel->parameters.size(); ++i) {
-      const ParameterInfo& info = kernel->parameters[i];
-      std::memcpy(block.data() + info.offset, p.parameters[i], info.bytes);
-    }
+    gather_parameters(*kernel, p.parameters, block.data());
   } else if (p.extra != nullptr) {
     const void* data = nullptr;
     std::size_t bytes = 0;
@@ -86,7 +83,7 @@ CUresult encode(const KernelParameters& p, Encoded* out) {
 CUresult encode(const CUDA_MEMCPY3D& copy, Encoded* out) {
   auto array = [](CUmemorytype type) { return type == CU_MEMORYTYPE_ARRAY; };
   if (array(copy.srcMemoryType) || array(copy.dstMemoryType))
-    return static_cast<CUresult>(refuse("a graph's memcpy node with arrays"));
+    return refused("a graph's memcpy node with arrays");
   out->type = CU_GRAPH_NODE_TYPE_MEMCPY;
   out->put(copy);
   return CUDA_SUCCESS;
@@ -141,7 +138,7 @@ CUresult encode(const CUgraphNodeParams& p, Encoded* out) {
       return encode_host(p.host.fn, p.host.userData, out);
     case CU_GRAPH_NODE_TYPE_GRAPH:
       if (p.graph.ownership != CU_GRAPH_CHILD_GRAPH_OWNERSHIP_CLONE)
-        return static_cast<CUresult>(refuse("a child graph node that takes its graph over"));
+        return refused("a child graph node that takes its graph over");
       return encode_child(p.graph.graph, out);
     case CU_GRAPH_NODE_TYPE_WAIT_EVENT:
       return encode_event(p.type, p.eventWait.event, out);
@@ -151,12 +148,12 @@ CUresult encode(const CUgraphNodeParams& p, Encoded* out) {
       out->type = p.type;
       return CUDA_SUCCESS;
     case CU_GRAPH_NODE_TYPE_CONDITIONAL:
-      return static_cast<CUresult>(refuse("cuGraphAddNode with a conditional node"));
+      return refused("cuGraphAddNode with a conditional node");
     case CU_GRAPH_NODE_TYPE_MEM_ALLOC:
     case CU_GRAPH_NODE_TYPE_MEM_FREE:
-      return static_cast<CUresult>(refuse("cuGraphAddNode with a memory allocation or free"));
+      return refused("cuGraphAddNode with a memory allocation or free");
     default:
-      return static_cast<CUresult>(refuse("cuGraphAddNode with a node of this kind"));
+      return refused("cuGraphAddNode with a node of this kind");
   }
 }
 

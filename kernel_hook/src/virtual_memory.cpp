@@ -83,7 +83,7 @@ std::vector<std::uint64_t> whole_mappings(std::uint64_t start, std::uint64_t byt
 CUresult check_property(const CUmemAllocationProp* property) {
   if (property == nullptr || property->type != CU_MEM_ALLOCATION_TYPE_PINNED) return CUDA_ERROR_INVALID_VALUE;
   if (property->location.type != CU_MEM_LOCATION_TYPE_DEVICE) {
-    return static_cast<CUresult>(refuse("cuMemCreate for host memory"));
+    return refused("cuMemCreate for host memory");
   }
   if (property->location.id != 0) return CUDA_ERROR_INVALID_DEVICE;
   // PyTorch's expandable segments ask for fabric handles, then for file descriptors, whatever the device says it
