@@ -506,8 +506,7 @@ CUresult cuGraphExecHostNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode,
 
 CUresult cuGraphExecChildGraphNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode, CUgraph childGraph) {
   if (hGraphExec == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  const CUresult result =
-      set(hGraphExec, hNode, [&](Encoded* out) { return encode_child(childGraph, out); });
+  const CUresult result = set(hGraphExec, hNode, [&](Encoded* out) { return encode_child(childGraph, out); });
   if (result == CUDA_SUCCESS) holds_as_well(number(childGraph), number(hGraphExec));
   return result;
 }

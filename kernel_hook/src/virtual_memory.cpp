@@ -86,8 +86,8 @@ CUresult check_property(const CUmemAllocationProp* property) {
     return refused("cuMemCreate for host memory");
   }
   if (property->location.id != 0) return CUDA_ERROR_INVALID_DEVICE;
-  // PyTorch's expandable segments ask for fabric handles, then for file descriptors, whatever the device says it
-  // has, and export none. The first is what devices without a fabric say; the second does no harm, as
+  // PyTorch's expandable segments ask for fabric handles, then for file descriptors, whatever the device says
+  // it has, and export none. The first is what devices without a fabric say; the second does no harm, as
   // cuMemExportToShareableHandle is refused.
   const bool known = property->requestedHandleTypes == CU_MEM_HANDLE_TYPE_NONE ||
                      property->requestedHandleTypes == CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
