@@ -2,6 +2,7 @@
 // from the one form in which they travel (protocol/graph_node.hpp).
 #include "protocol/graph_node.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -224,6 +225,7 @@ CUresult get_as(CUgraphNode node, CUgraphNodeType type, T* out) {
 struct KeptParameters {
   std::vector<std::byte> block;
   std::vector<void*> pointers;
+  std::uint64_t turn = 0;  // when it was asked for
 };
 constexpr std::size_t kMostKept = 4096;
 constinit std::mutex kept_mutex;
@@ -256,7 +258,13 @@ CUresult get_kernel(CUgraphNode node, Params* out) {
   out->kernelParams = keep->pointers.empty() ? nullptr : keep->pointers.data();
   if constexpr (requires { out->ctx; }) out->ctx = primary_context();
   std::lock_guard lock(kept_mutex);
-  if (kept().size() >= kMostKept && !kept().contains(number(node))) kept().erase(kept().begin());
+  if (kept().size() >= kMostKept && !kept().contains(number(node))) {
+    kept().erase(std::min_element(kept().begin(), kept().end(), [](const auto& a, const auto& b) {
+      return a.second->turn < b.second->turn;
+    }));
+  }
+  static constinit std::uint64_t turns = 0;
+  keep->turn = ++turns;
   kept()[number(node)] = std::move(keep);
   return CUDA_SUCCESS;
 }
