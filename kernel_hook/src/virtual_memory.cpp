@@ -201,8 +201,9 @@ CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle* handle, void*
   std::lock_guard lock(mutex);
   const std::uint64_t address = number(addr);
   auto range = mapped().upper_bound(address);
-  if (range == mapped().begin() || address - (--range)->first >= range->second.bytes)
-    return CUDA_ERROR_INVALID_VALUE;
+  if (range == mapped().begin()) return CUDA_ERROR_INVALID_VALUE;
+  --range;
+  if (address - range->first >= range->second.bytes) return CUDA_ERROR_INVALID_VALUE;
   AllocationObject* allocation = allocations().find(range->second.allocation);
   if (allocation == nullptr) return CUDA_ERROR_INVALID_VALUE;
   ++allocation->references;
