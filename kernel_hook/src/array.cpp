@@ -31,10 +31,10 @@ static_assert(protocol::kArrayFlags ==
 // know.
 CUresult shape_from(const CUDA_ARRAY3D_DESCRIPTOR& d, ArrayShape* shape) {
   if (d.NumChannels != 1 && d.NumChannels != 2 && d.NumChannels != 4) return CUDA_ERROR_INVALID_VALUE;
-  if ((d.Flags & kNotOffered) != 0) return static_cast<CUresult>(refuse("sparse, deferred and video arrays"));
+  if ((d.Flags & kNotOffered) != 0) return refused("sparse, deferred and video arrays");
   if (protocol::texel_bytes(d.Format, d.NumChannels) == 0) {
     return d.Format >= CU_AD_FORMAT_UNORM_INT_101010_2 && d.Format <= CU_AD_FORMAT_SNORM_INT16X4
-               ? static_cast<CUresult>(refuse("arrays of normalised, compressed and planar formats"))
+               ? refused("arrays of normalised, compressed and planar formats")
                : CUDA_ERROR_INVALID_VALUE;
   }
   if ((d.Flags & ~protocol::kArrayFlags) != 0) return CUDA_ERROR_INVALID_VALUE;

@@ -12,6 +12,11 @@
 
 namespace tfusion::hook {
 
+// What is said of a part of a function that is answered otherwise; see refusal.hpp.
+inline CUresult refused(const char* what) {
+  return static_cast<CUresult>(refuse(what));
+}
+
 // A fresh handle of that kind with an object of default state behind it.
 std::uint64_t new_handle(protocol::HandleKind kind);
 

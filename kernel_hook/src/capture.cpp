@@ -21,8 +21,8 @@ namespace tfusion::hook {
 namespace {
 
 constinit std::atomic<int> captures{0};  // under way, or about to be
-constinit std::mutex mutex;               // guards what follows and kept(); a leaf
-std::set<std::uint64_t>& origins() {      // streams that captures began in and have not ended in
+constinit std::mutex mutex;              // guards what follows and kept(); a leaf
+std::set<std::uint64_t>& origins() {     // streams that captures began in and have not ended in
   static auto& set = *new std::set<std::uint64_t>;
   return set;
 }
@@ -64,8 +64,8 @@ CUresult ask(std::uint64_t stream, bool dependencies, Info* out) {
   }
 }
 
-// What the program's pointers into a capture's dependencies point to: valid until the stream is asked again, or
-// nothing is captured any more.
+// What the program's pointers into a capture's dependencies point to: valid until the stream is asked again,
+// or nothing is captured any more.
 struct Kept {
   std::vector<CUgraphNode> nodes;
   std::vector<CUgraphEdgeData> edges;

@@ -73,9 +73,9 @@ bool is_context(CUcontext context) {
   return is_primary(context) || is_own_context(context);
 }
 
-// Ends the primary context: what libraries stored with it, our objects, and everything in the worker. While the program
-// has contexts of its own, which are the same to the worker, only what libraries stored ends, unless an error has ended
-// them as well.
+// Ends the primary context: what libraries stored with it, our objects, and everything in the worker. While
+// the program has contexts of its own, which are the same to the worker, only what libraries stored ends,
+// unless an error has ended them as well.
 CUresult destroy_primary() {
   end_context_storage(primary_context());
   if (own_contexts_alive() && enter() == CUDA_SUCCESS) return drain();

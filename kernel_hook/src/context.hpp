@@ -1,5 +1,5 @@
-// The device's primary context, which is the one that a session has on the GPU, and the stack of current contexts of each
-// thread. Contexts of the program's own are in own_context.cpp.
+// The device's primary context, which is the one that a session has on the GPU, and the stack of current
+// contexts of each thread. Contexts of the program's own are in own_context.cpp.
 #pragma once
 
 #include <cuda.h>
@@ -13,7 +13,8 @@ CUcontext primary_context();
 // nullptr if this thread has none.
 CUcontext current_context();
 
-// CUDA_ERROR_INVALID_CONTEXT if this thread has no current context, CUDA_ERROR_CONTEXT_IS_DESTROYED if that is no more.
+// CUDA_ERROR_INVALID_CONTEXT if this thread has no current context, CUDA_ERROR_CONTEXT_IS_DESTROYED if that
+// is no more.
 CUresult require_context();
 
 // Storage that CUDA libraries keep per context (export table c693336e); emptied when the context is

@@ -182,15 +182,17 @@ CUresult copy(Direction direction, std::uint64_t destination, std::uint64_t sour
   return CUDA_SUCCESS;
 }
 
-// `failed` may be nullptr; else it gets the index of the copy that was wrong, or the largest number for the batch's own
-// fault.
+// `failed` may be nullptr; else it gets the index of the copy that was wrong, or the largest number for the
+// batch's own fault.
 CUresult copy_batch(const CUdeviceptr* destinations, const CUdeviceptr* sources, const std::size_t* sizes,
-                    std::size_t count, const CUmemcpyAttributes* attributes, const std::size_t* attribute_indices,
-                    std::size_t attribute_count, std::size_t* failed, CUstream stream) {
+                    std::size_t count, const CUmemcpyAttributes* attributes,
+                    const std::size_t* attribute_indices, std::size_t attribute_count, std::size_t* failed,
+                    CUstream stream) {
   if (failed != nullptr) *failed = SIZE_MAX;
-  if (destinations == nullptr || sources == nullptr || sizes == nullptr || count == 0) return CUDA_ERROR_INVALID_VALUE;
-  if (attributes == nullptr || attribute_indices == nullptr || attribute_count == 0 || attribute_count > count ||
-      attribute_indices[0] != 0) {
+  if (destinations == nullptr || sources == nullptr || sizes == nullptr || count == 0)
+    return CUDA_ERROR_INVALID_VALUE;
+  if (attributes == nullptr || attribute_indices == nullptr || attribute_count == 0 ||
+      attribute_count > count || attribute_indices[0] != 0) {
     return CUDA_ERROR_INVALID_VALUE;
   }
   std::uint64_t on = 0;
@@ -317,14 +319,15 @@ CUresult cuMemcpyPeer(CUdeviceptr dstDevice, CUcontext, CUdeviceptr srcDevice, C
   return copy(Direction::device_to_device, dstDevice, srcDevice, ByteCount, nullptr, false);
 }
 
-CUresult cuMemcpyPeerAsync(CUdeviceptr dstDevice, CUcontext, CUdeviceptr srcDevice, CUcontext, size_t ByteCount,
-                           CUstream hStream) {
+CUresult cuMemcpyPeerAsync(CUdeviceptr dstDevice, CUcontext, CUdeviceptr srcDevice, CUcontext,
+                           size_t ByteCount, CUstream hStream) {
   return copy(Direction::device_to_device, dstDevice, srcDevice, ByteCount, hStream, false);
 }
 
 // Where the attributes would let a driver read a source later than now, reading it now is right as well.
 CUresult cuMemcpyBatchAsync_v2(CUdeviceptr* dsts, CUdeviceptr* srcs, size_t* sizes, size_t count,
-                               CUmemcpyAttributes* attrs, size_t* attrsIdxs, size_t numAttrs, CUstream hStream) {
+                               CUmemcpyAttributes* attrs, size_t* attrsIdxs, size_t numAttrs,
+                               CUstream hStream) {
   return copy_batch(dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, nullptr, hStream);
 }
 

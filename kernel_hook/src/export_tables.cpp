@@ -36,7 +36,7 @@ CUresult unknown_entry() {
     std::snprintf(text, kBytes, "entry %zu of the driver's undocumented table %08x", Entry, Table);
     return text;
   }();
-  return static_cast<CUresult>(refuse(name));
+  return refused(name);
 }
 
 template <typename Function>

@@ -42,6 +42,7 @@ CUresult list_nodes(CUgraph graph, GraphListing what, CUgraphNode* out, std::siz
   std::vector<std::uint64_t> numbers;
   if (CUresult r = list(number(graph), what, &numbers); r != CUDA_SUCCESS) return r;
   std::vector<CUgraphNode> nodes;
+  nodes.reserve(numbers.size());
   for (const std::uint64_t n : numbers) nodes.push_back(reinterpret_cast<CUgraphNode>(n));
   deliver_list(nodes, out, count);
   return CUDA_SUCCESS;
@@ -147,7 +148,7 @@ CUresult append_ends(std::vector<std::byte>* tail, const CUgraphNode* nodes, con
     const auto* start = static_cast<const std::byte*>(from);
     tail->insert(tail->end(), start, start + bytes);
   };
-  if (count > 0) append(nodes, count * sizeof *nodes);
+  if (count > 0) append(static_cast<const void*>(nodes), count * sizeof *nodes);
   if (data != nullptr) append(data, count * sizeof *data);
   return CUDA_SUCCESS;
 }

@@ -2,6 +2,7 @@
 // from the one form in which they travel (protocol/graph_node.hpp).
 #include "protocol/graph_node.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -60,10 +61,7 @@ CUresult encode(const KernelParameters& p, Encoded* out) {
   if (CUresult r = describe_kernel(number(p.function), &kernel); r != CUDA_SUCCESS) return r;
   std::vector<std::byte> block(kernel->parameter_bytes);
   if (p.parameters != nullptr) {
-    for (std::size_t i = 0; i < kernel->parameters.size(); ++i) {
-      const ParameterInfo& info = kernel->parameters[i];
-      std::memcpy(block.data() + info.offset, p.parameters[i], info.bytes);
-    }
+    gather_parameters(*kernel, p.parameters, block.data());
   } else if (p.extra != nullptr) {
     const void* data = nullptr;
     std::size_t bytes = 0;
@@ -87,14 +85,14 @@ CUresult encode(const KernelParameters& p, Encoded* out) {
 CUresult encode(const CUDA_MEMCPY3D& copy, Encoded* out) {
   auto array = [](CUmemorytype type) { return type == CU_MEMORYTYPE_ARRAY; };
   if (array(copy.srcMemoryType) || array(copy.dstMemoryType))
-    return static_cast<CUresult>(refuse("a graph's memcpy node with arrays"));
+    return refused("a graph's memcpy node with arrays");
   // A graph would have to read or write this process's own memory when it runs.
   auto out_of_reach = [](CUmemorytype type, const void* host, CUdeviceptr device) {
     return !worker_can_reach(type == CU_MEMORYTYPE_HOST ? number(host) : device);
   };
   if (out_of_reach(copy.srcMemoryType, copy.srcHost, copy.srcDevice) ||
       out_of_reach(copy.dstMemoryType, copy.dstHost, copy.dstDevice)) {
-    return static_cast<CUresult>(refuse("a graph's memcpy node with pageable host memory (pin it)"));
+    return refused("a graph's memcpy node with pageable host memory (pin it)");
   }
   out->type = CU_GRAPH_NODE_TYPE_MEMCPY;
   out->put(copy);
@@ -150,7 +148,7 @@ CUresult encode(const CUgraphNodeParams& p, Encoded* out) {
       return encode_host(p.host.fn, p.host.userData, out);
     case CU_GRAPH_NODE_TYPE_GRAPH:
       if (p.graph.ownership != CU_GRAPH_CHILD_GRAPH_OWNERSHIP_CLONE)
-        return static_cast<CUresult>(refuse("a child graph node that takes its graph over"));
+        return refused("a child graph node that takes its graph over");
       return encode_child(p.graph.graph, out);
     case CU_GRAPH_NODE_TYPE_WAIT_EVENT:
       return encode_event(p.type, p.eventWait.event, out);
@@ -160,12 +158,12 @@ CUresult encode(const CUgraphNodeParams& p, Encoded* out) {
       out->type = p.type;
       return CUDA_SUCCESS;
     case CU_GRAPH_NODE_TYPE_CONDITIONAL:
-      return static_cast<CUresult>(refuse("cuGraphAddNode with a conditional node"));
+      return refused("cuGraphAddNode with a conditional node");
     case CU_GRAPH_NODE_TYPE_MEM_ALLOC:
     case CU_GRAPH_NODE_TYPE_MEM_FREE:
-      return static_cast<CUresult>(refuse("cuGraphAddNode with a memory allocation or free"));
+      return refused("cuGraphAddNode with a memory allocation or free");
     default:
-      return static_cast<CUresult>(refuse("cuGraphAddNode with a node of this kind"));
+      return refused("cuGraphAddNode with a node of this kind");
   }
 }
 
@@ -186,17 +184,50 @@ CUresult add(CUgraphNode* node, CUgraph graph, const CUgraphNode* dependencies, 
   return result;
 }
 
-// encode_it(Encoded*) and then the node; `exec` nullptr: the graph's own node.
+// Whose node is changed: the graph's own, or that of an executable made from it.
+struct Target {
+  bool of_exec;
+  CUgraphExec exec;
+};
+constexpr Target kOwn{false, nullptr};
+
+Target of(CUgraphExec exec) {
+  return {true, exec};
+}
+
+// encode_it(Encoded*) and then the node.
 template <typename Encode>
-CUresult set(CUgraphExec exec, CUgraphNode node, Encode&& encode_it) {
-  if (!is_node(node) || (exec != nullptr && !is_exec(exec))) return CUDA_ERROR_INVALID_VALUE;
+CUresult set(const Target& target, CUgraphNode node, Encode&& encode_it) {
+  if (!is_node(node) || (target.of_exec && !is_exec(target.exec))) return CUDA_ERROR_INVALID_VALUE;
   Encoded parameters;
   if (CUresult r = encode_it(&parameters); r != CUDA_SUCCESS) return r;
   wire::GraphNodeSet command{};
-  command.exec = number(exec);
+  command.exec = number(target.exec);
   command.node = number(node);
   command.type = parameters.type;
   return call(command, nullptr, parameters.bytes.data(), static_cast<std::uint32_t>(parameters.bytes.size()));
+}
+
+template <typename Params>
+CUresult set_kernel(const Target& target, CUgraphNode node, const Params* p) {
+  if (p == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return set(target, node, [&](Encoded* out) { return encode(kernel_parameters(*p), out); });
+}
+
+// CUDA_MEMCPY3D, CUDA_MEMSET_NODE_PARAMS or CUgraphNodeParams.
+template <typename Params>
+CUresult set_plain(const Target& target, CUgraphNode node, const Params* p) {
+  if (p == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return set(target, node, [&](Encoded* out) { return encode(*p, out); });
+}
+
+CUresult set_host(const Target& target, CUgraphNode node, const CUDA_HOST_NODE_PARAMS* p) {
+  if (p == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return set(target, node, [&](Encoded* out) { return encode_host(p->fn, p->userData, out); });
+}
+
+CUresult set_event(const Target& target, CUgraphNode node, CUgraphNodeType type, CUevent event) {
+  return set(target, node, [&](Encoded* out) { return encode_event(type, event, out); });
 }
 
 template <typename Encode>
@@ -236,6 +267,7 @@ CUresult get_as(CUgraphNode node, CUgraphNodeType type, T* out) {
 struct KeptParameters {
   std::vector<std::byte> block;
   std::vector<void*> pointers;
+  std::uint64_t turn = 0;  // when it was asked for
 };
 constexpr std::size_t kMostKept = 4096;
 constinit std::mutex kept_mutex;
@@ -279,7 +311,13 @@ CUresult get_kernel(CUgraphNode node, Params* out) {
     out->ctx = primary_context();
   }
   std::lock_guard lock(kept_mutex);
-  if (kept().size() >= kMostKept && !kept().contains(number(node))) kept().erase(kept().begin());
+  if (kept().size() >= kMostKept && !kept().contains(number(node))) {
+    kept().erase(std::min_element(kept().begin(), kept().end(), [](const auto& a, const auto& b) {
+      return a.second->turn < b.second->turn;
+    }));
+  }
+  static constinit std::uint64_t turns = 0;
+  keep->turn = ++turns;
   kept()[number(node)] = std::move(keep);
   return CUDA_SUCCESS;
 }
@@ -465,89 +503,78 @@ CUresult cuGraphEventWaitNodeGetEvent(CUgraphNode hNode, CUevent* event_out) {
 }
 
 CUresult cuGraphKernelNodeSetParams_v2(CUgraphNode hNode, const CUDA_KERNEL_NODE_PARAMS* nodeParams) {
-  return api::cuGraphExecKernelNodeSetParams_v2(nullptr, hNode, nodeParams);
+  return set_kernel(kOwn, hNode, nodeParams);
 }
 
 CUresult cuGraphKernelNodeSetParams(CUgraphNode hNode, const CUDA_KERNEL_NODE_PARAMS_v1* nodeParams) {
-  return api::cuGraphExecKernelNodeSetParams(nullptr, hNode, nodeParams);
+  return set_kernel(kOwn, hNode, nodeParams);
 }
 
 CUresult cuGraphMemcpyNodeSetParams(CUgraphNode hNode, const CUDA_MEMCPY3D* nodeParams) {
-  return api::cuGraphExecMemcpyNodeSetParams(nullptr, hNode, nodeParams, nullptr);
+  return set_plain(kOwn, hNode, nodeParams);
 }
 
 CUresult cuGraphMemsetNodeSetParams(CUgraphNode hNode, const CUDA_MEMSET_NODE_PARAMS* nodeParams) {
-  return api::cuGraphExecMemsetNodeSetParams(nullptr, hNode, nodeParams, nullptr);
+  return set_plain(kOwn, hNode, nodeParams);
 }
 
 CUresult cuGraphHostNodeSetParams(CUgraphNode hNode, const CUDA_HOST_NODE_PARAMS* nodeParams) {
-  return api::cuGraphExecHostNodeSetParams(nullptr, hNode, nodeParams);
+  return set_host(kOwn, hNode, nodeParams);
 }
 
 CUresult cuGraphEventRecordNodeSetEvent(CUgraphNode hNode, CUevent event) {
-  return api::cuGraphExecEventRecordNodeSetEvent(nullptr, hNode, event);
+  return set_event(kOwn, hNode, CU_GRAPH_NODE_TYPE_EVENT_RECORD, event);
 }
 
 CUresult cuGraphEventWaitNodeSetEvent(CUgraphNode hNode, CUevent event) {
-  return api::cuGraphExecEventWaitNodeSetEvent(nullptr, hNode, event);
+  return set_event(kOwn, hNode, CU_GRAPH_NODE_TYPE_WAIT_EVENT, event);
 }
 
 CUresult cuGraphNodeSetParams(CUgraphNode hNode, CUgraphNodeParams* nodeParams) {
-  return api::cuGraphExecNodeSetParams(nullptr, hNode, nodeParams);
+  return set_plain(kOwn, hNode, nodeParams);
 }
 
 CUresult cuGraphExecKernelNodeSetParams_v2(CUgraphExec hGraphExec, CUgraphNode hNode,
                                            const CUDA_KERNEL_NODE_PARAMS* nodeParams) {
-  if (nodeParams == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  return set(hGraphExec, hNode, [&](Encoded* out) { return encode(kernel_parameters(*nodeParams), out); });
+  return set_kernel(of(hGraphExec), hNode, nodeParams);
 }
 
 CUresult cuGraphExecKernelNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode,
                                         const CUDA_KERNEL_NODE_PARAMS_v1* nodeParams) {
-  if (nodeParams == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  return set(hGraphExec, hNode, [&](Encoded* out) { return encode(kernel_parameters(*nodeParams), out); });
+  return set_kernel(of(hGraphExec), hNode, nodeParams);
 }
 
-CUresult cuGraphExecMemcpyNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode,
-                                        const CUDA_MEMCPY3D* copyParams, CUcontext) {
-  if (copyParams == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  return set(hGraphExec, hNode, [&](Encoded* out) { return encode(*copyParams, out); });
+CUresult cuGraphExecMemcpyNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode, const CUDA_MEMCPY3D* copyParams,
+                                        CUcontext) {
+  return set_plain(of(hGraphExec), hNode, copyParams);
 }
 
 CUresult cuGraphExecMemsetNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode,
                                         const CUDA_MEMSET_NODE_PARAMS* memsetParams, CUcontext) {
-  if (memsetParams == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  return set(hGraphExec, hNode, [&](Encoded* out) { return encode(*memsetParams, out); });
+  return set_plain(of(hGraphExec), hNode, memsetParams);
 }
 
 CUresult cuGraphExecHostNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode,
                                       const CUDA_HOST_NODE_PARAMS* nodeParams) {
-  if (nodeParams == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  return set(hGraphExec, hNode,
-             [&](Encoded* out) { return encode_host(nodeParams->fn, nodeParams->userData, out); });
+  return set_host(of(hGraphExec), hNode, nodeParams);
 }
 
 CUresult cuGraphExecChildGraphNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode, CUgraph childGraph) {
-  if (hGraphExec == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  const CUresult result =
-      set(hGraphExec, hNode, [&](Encoded* out) { return encode_child(childGraph, out); });
+  const CUresult result = set(of(hGraphExec), hNode, [&](Encoded* out) { return encode_child(childGraph, out); });
   if (result == CUDA_SUCCESS) holds_as_well(number(childGraph), number(hGraphExec));
   return result;
 }
 
 CUresult cuGraphExecEventRecordNodeSetEvent(CUgraphExec hGraphExec, CUgraphNode hNode, CUevent event) {
-  return set(hGraphExec, hNode,
-             [&](Encoded* out) { return encode_event(CU_GRAPH_NODE_TYPE_EVENT_RECORD, event, out); });
+  return set_event(of(hGraphExec), hNode, CU_GRAPH_NODE_TYPE_EVENT_RECORD, event);
 }
 
 CUresult cuGraphExecEventWaitNodeSetEvent(CUgraphExec hGraphExec, CUgraphNode hNode, CUevent event) {
-  return set(hGraphExec, hNode,
-             [&](Encoded* out) { return encode_event(CU_GRAPH_NODE_TYPE_WAIT_EVENT, event, out); });
+  return set_event(of(hGraphExec), hNode, CU_GRAPH_NODE_TYPE_WAIT_EVENT, event);
 }
 
 CUresult cuGraphExecNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode, CUgraphNodeParams* nodeParams) {
-  if (nodeParams == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  return set(hGraphExec, hNode, [&](Encoded* out) { return encode(*nodeParams, out); });
+  return set_plain(of(hGraphExec), hNode, nodeParams);
 }
 
 CUresult cuGraphNodeSetEnabled(CUgraphExec hGraphExec, CUgraphNode hNode, unsigned int isEnabled) {

@@ -2,12 +2,10 @@
 // that their turn in the stream has come. CUDA calls are not permitted in them; enter() sees to that.
 #include "host_functions.hpp"
 
-#include <pthread.h>
-#include <signal.h>
-
 #include <mutex>
 
 #include "api.hpp"
+#include "background_thread.hpp"
 #include "call.hpp"
 #include "context.hpp"
 #include "objects.hpp"
@@ -79,17 +77,7 @@ CUresult launch(HostCall::Kind kind, CUstream stream, std::uint64_t code, void* 
 CUresult start_host_thread() {
   std::lock_guard lock(mutex);
   if (started) return CUDA_SUCCESS;
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  sigset_t all, before;  // the program's signal handlers must not run on our thread
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  pthread_t thread;
-  started = pthread_create(&thread, &attributes, run_host_functions, nullptr) == 0;
-  if (started) pthread_setname_np(thread, "tfusion-host");
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  pthread_attr_destroy(&attributes);
+  started = start_background_thread("tfusion-host", run_host_functions);
   return started ? CUDA_SUCCESS : CUDA_ERROR_OPERATING_SYSTEM;
 }
 

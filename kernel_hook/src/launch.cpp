@@ -123,10 +123,7 @@ CUresult send(CUfunction function, const Shape& shape, CUstream stream, void** p
   if (packed != nullptr) {
     std::memcpy(block, packed, parameter_bytes);
   } else {
-    for (std::size_t i = 0; i < kernel->parameters.size(); ++i) {
-      const ParameterInfo& p = kernel->parameters[i];
-      std::memcpy(block + p.offset, parameters[i], p.bytes);
-    }
+    gather_parameters(*kernel, parameters, block);
   }
   writer.publish();
   return CUDA_SUCCESS;
@@ -202,7 +199,7 @@ CUresult LaunchAttributes::read(const CUlaunchAttribute* from, unsigned number_o
           return CUDA_ERROR_INVALID_HANDLE;
         break;
       default:
-        return static_cast<CUresult>(refuse("a launch attribute of cuLaunchKernelEx"));
+        return refused("a launch attribute of cuLaunchKernelEx");
     }
     entries[count++] = a;
   }

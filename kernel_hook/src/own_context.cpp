@@ -173,14 +173,15 @@ CUresult cuCtxCreate_v2(CUcontext* pctx, unsigned int flags, CUdevice dev) {
 CUresult cuCtxCreate_v3(CUcontext* pctx, CUexecAffinityParam* paramsArray, int numParams, unsigned int flags,
                         CUdevice dev) {
   if (numParams != 0 || paramsArray != nullptr)
-    return static_cast<CUresult>(refuse("cuCtxCreate with an affinity to multiprocessors"));
+    return refused("cuCtxCreate with an affinity to multiprocessors");
   return create(pctx, flags, dev);
 }
 
-CUresult cuCtxCreate_v4(CUcontext* pctx, CUctxCreateParams* ctxCreateParams, unsigned int flags, CUdevice dev) {
+CUresult cuCtxCreate_v4(CUcontext* pctx, CUctxCreateParams* ctxCreateParams, unsigned int flags,
+                        CUdevice dev) {
   if (ctxCreateParams != nullptr &&
       (ctxCreateParams->numExecAffinityParams != 0 || ctxCreateParams->cigParams != nullptr)) {
-    return static_cast<CUresult>(refuse("cuCtxCreate with parameters"));
+    return refused("cuCtxCreate with parameters");
   }
   return create(pctx, flags, dev);
 }

@@ -1,8 +1,8 @@
 // Contexts that a program makes itself, beside the device's primary one (own_context.cpp).
 //
-// A session has one context on the GPU. Those of the program are this side's affair: each has its flags, its place on the
-// threads' stacks, and what was made while it was current, which ends with it. They share the default stream and, when a
-// kernel faults, its error, which contexts of a driver would not.
+// A session has one context on the GPU. Those of the program are this side's affair: each has its flags, its
+// place on the threads' stacks, and what was made while it was current, which ends with it. They share the
+// default stream and, when a kernel faults, its error, which contexts of a driver would not.
 #pragma once
 
 #include <cuda.h>
@@ -27,7 +27,8 @@ enum class Owned : int {
 bool is_own_context(CUcontext context);
 bool own_contexts_alive();
 
-// What was made belongs to the current context; nothing is done for the primary one, which is what programs use.
+// What was made belongs to the current context; nothing is done for the primary one, which is what programs
+// use.
 void own(Owned kind, std::uint64_t handle);
 // The program ended it by itself. Costs a load where no own contexts are.
 void disown(Owned kind, std::uint64_t handle);

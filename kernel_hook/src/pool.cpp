@@ -181,7 +181,7 @@ CUresult allocate_async(CUdeviceptr* address, std::size_t asked, CUmemoryPool ha
   if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
   std::uint64_t on = 0;
   if (CUresult r = stream_on_wire(stream, &on); r != CUDA_SUCCESS) return r;
-  if (is_capturing(on)) return static_cast<CUresult>(refuse("cuMemAllocAsync in a stream that captures"));
+  if (is_capturing(on)) return refused("cuMemAllocAsync in a stream that captures");
   std::uint64_t found = 0;
   const CUresult result = with_unused_pool_memory([&]() -> CUresult {
     std::lock_guard lock(mutex);
@@ -291,7 +291,7 @@ CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream) {
   if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
   std::uint64_t on = 0;
   if (CUresult r = stream_on_wire(hStream, &on); r != CUDA_SUCCESS) return r;
-  if (is_capturing(on)) return static_cast<CUresult>(refuse("cuMemFreeAsync in a stream that captures"));
+  if (is_capturing(on)) return refused("cuMemFreeAsync in a stream that captures");
   std::lock_guard lock(mutex);
   MemoryBlock block{};
   if (!device_heap().find(dptr, &block) || block.address != dptr) return CUDA_ERROR_INVALID_VALUE;

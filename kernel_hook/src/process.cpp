@@ -2,7 +2,6 @@
 
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,6 +9,7 @@
 #include <cstdlib>
 #include <mutex>
 
+#include "background_thread.hpp"
 #include "connection.hpp"
 #include "device_text.hpp"
 #include "log.hpp"
@@ -54,21 +54,6 @@ void* watch_connection(void*) {
   return nullptr;
 }
 
-// If the thread cannot be made, waiting calls still look at the connection themselves; see connection_ended.
-void start_watcher() {
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  sigset_t all, before;  // the program's signal handlers must not run on our thread
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  pthread_t thread;
-  if (pthread_create(&thread, &attributes, watch_connection, nullptr) == 0)
-    pthread_setname_np(thread, "tfusion-watch");
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  pthread_attr_destroy(&attributes);
-}
-
 }  // namespace
 
 CUresult initialise() {
@@ -101,7 +86,8 @@ CUresult initialise() {
     std::atexit(at_exit);
   }
   process_state.store(ProcessState::ready, std::memory_order_release);
-  start_watcher();
+  // Without it, waiting calls still look at the connection themselves; see connection_ended.
+  start_background_thread("tfusion-watch", watch_connection);
   return CUDA_SUCCESS;
 }
 

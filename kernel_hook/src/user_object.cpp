@@ -1,7 +1,7 @@
 // User objects: reference counts of the program's own things, which graphs can hold. Nothing of them is the
-// worker's affair, but when launches are over: what an executable held is let go by a host function behind its
-// last launch, which CUDA orders behind all earlier ones. What a program's destructor does is its own business,
-// but that it may not call CUDA; none is called with the mutex held.
+// worker's affair, but when launches are over: what an executable held is let go by a host function behind
+// its last launch, which CUDA orders behind all earlier ones. What a program's destructor does is its own
+// business, but that it may not call CUDA; none is called with the mutex held.
 #include <algorithm>
 #include <atomic>
 #include <map>
@@ -45,7 +45,8 @@ std::map<std::uint64_t, Holder>& holders() {
   static auto& map = *new std::map<std::uint64_t, Holder>;
   return map;
 }
-constinit std::atomic<bool> anything_held{false};  // so that launches of programs without user objects cost nothing
+constinit std::atomic<bool> anything_held{
+    false};  // so that launches of programs without user objects cost nothing
 
 // Drops references; an object that has none left is moved to `dead`. Called with the mutex held.
 void drop(std::uint64_t handle, std::uint64_t count, std::vector<UserObject>* dead) {
@@ -80,16 +81,15 @@ void launches_are_over(void* references) {
   drop_all(*std::unique_ptr<References>(static_cast<References*>(references)));
 }
 
-void let_go(Holder holder) {
+void let_go(const Holder& holder) {
   if (holder.references.empty()) return;
   if (holder.last_stream != 0) {
-    auto later = std::make_unique<References>(holder.references);
-    const bool open = (holder.last_stream == kLegacyStream || streams().find(holder.last_stream) != nullptr) &&
-                      !is_capturing(holder.last_stream);  // a capture would keep the function as a node
-    if (open && call_behind(holder.last_stream, launches_are_over, later.get()) == CUDA_SUCCESS) {
-      later.release();
-      return;
-    }
+    const bool open =
+        (holder.last_stream == kLegacyStream || streams().find(holder.last_stream) != nullptr) &&
+        !is_capturing(holder.last_stream);            // a capture would keep the function as a node
+    auto* later = new References(holder.references);  // the function's
+    if (open && call_behind(holder.last_stream, launches_are_over, later) == CUDA_SUCCESS) return;
+    delete later;
     drain();
   }
   drop_all(holder.references);
@@ -124,10 +124,10 @@ void holds_as_well(std::uint64_t graph, std::uint64_t other) {
 
 void exec_holds_instead(std::uint64_t graph, std::uint64_t exec) {
   if (!anything_held.load(std::memory_order_relaxed)) return;
-  Holder before = take(exec);
+  const Holder before = take(exec);
   holds_as_well(graph, exec);
   exec_launched(exec, before.last_stream);  // what it holds from now on may be let go only behind those, too
-  let_go(std::move(before));
+  let_go(before);
 }
 
 void exec_launched(std::uint64_t exec, std::uint64_t stream) {

@@ -83,11 +83,11 @@ std::vector<std::uint64_t> whole_mappings(std::uint64_t start, std::uint64_t byt
 CUresult check_property(const CUmemAllocationProp* property) {
   if (property == nullptr || property->type != CU_MEM_ALLOCATION_TYPE_PINNED) return CUDA_ERROR_INVALID_VALUE;
   if (property->location.type != CU_MEM_LOCATION_TYPE_DEVICE) {
-    return static_cast<CUresult>(refuse("cuMemCreate for host memory"));
+    return refused("cuMemCreate for host memory");
   }
   if (property->location.id != 0) return CUDA_ERROR_INVALID_DEVICE;
-  // PyTorch's expandable segments ask for fabric handles, then for file descriptors, whatever the device says it
-  // has, and export none. The first is what devices without a fabric say; the second does no harm, as
+  // PyTorch's expandable segments ask for fabric handles, then for file descriptors, whatever the device says
+  // it has, and export none. The first is what devices without a fabric say; the second does no harm, as
   // cuMemExportToShareableHandle is refused.
   const bool known = property->requestedHandleTypes == CU_MEM_HANDLE_TYPE_NONE ||
                      property->requestedHandleTypes == CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
@@ -201,8 +201,9 @@ CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle* handle, void*
   std::lock_guard lock(mutex);
   const std::uint64_t address = number(addr);
   auto range = mapped().upper_bound(address);
-  if (range == mapped().begin() || address - (--range)->first >= range->second.bytes)
-    return CUDA_ERROR_INVALID_VALUE;
+  if (range == mapped().begin()) return CUDA_ERROR_INVALID_VALUE;
+  --range;
+  if (address - range->first >= range->second.bytes) return CUDA_ERROR_INVALID_VALUE;
   AllocationObject* allocation = allocations().find(range->second.allocation);
   if (allocation == nullptr) return CUDA_ERROR_INVALID_VALUE;
   ++allocation->references;

@@ -46,8 +46,9 @@ const std::vector<KnownImage>& images() {
 
 namespace {
 
-constexpr HandleKind kKinds[] = {HandleKind::stream, HandleKind::event,      HandleKind::module, HandleKind::kernel,
-                                 HandleKind::link,   HandleKind::allocation, HandleKind::array,  HandleKind::mipmapped_array};
+constexpr HandleKind kKinds[] = {HandleKind::stream, HandleKind::event,          HandleKind::module,
+                                 HandleKind::kernel, HandleKind::link,           HandleKind::allocation,
+                                 HandleKind::array,  HandleKind::mipmapped_array};
 
 bool is(const FieldInfo& field, std::string_view name) {
   return field.name == name;

@@ -42,7 +42,8 @@ struct Transfer {
   std::shared_ptr<const CUDA_MEMCPY3D> described;  // of a graph's memcpy node: what its program asks back
 };
 
-// What a 3D description means. Throws CUDA_ERROR_INVALID_VALUE, or CUDA_ERROR_INVALID_HANDLE for what is no array.
+// What a 3D description means. Throws CUDA_ERROR_INVALID_VALUE, or CUDA_ERROR_INVALID_HANDLE for what is no
+// array.
 Copy copy_of(const CUDA_MEMCPY3D& described);
 
 // Checks the memory. Throws CUDA_ERROR_INVALID_VALUE for memory that is not there. Precondition: not empty.

@@ -1,7 +1,7 @@
 // The table of everything that has a handle: contexts, streams, events, modules, functions, libraries,
-// kernels, physical memory, link states, graphs, arrays, textures. A handle is a number that is never used twice,
-// so a stale or made-up handle is told from a live one and never dereferenced. The low byte of a handle is its
-// kind.
+// kernels, physical memory, link states, graphs, arrays, textures. A handle is a number that is never used
+// twice, so a stale or made-up handle is told from a live one and never dereferenced. The low byte of a
+// handle is its kind.
 #pragma once
 
 #include <atomic>

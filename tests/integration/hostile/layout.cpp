@@ -50,9 +50,9 @@ int main() {
               offsetof(wire::CommandHeader, reply_slot), offsetof(wire::CommandHeader, tail_bytes));
   // By kind: the handles of places 0, 1, ... of generation 1, and that of place 0 a generation later.
   std::printf("\"handles\": {");
-  const char* const kinds[] = {"",     "stream",     "event",      "module",       "kernel",     "link",
-                               "context", "allocation", "pool",     "graph",        "graph_node", "array",
-                               "mipmapped_array", "graph_exec", "user_object"};
+  const char* const kinds[] = {"",           "stream",  "event",           "module",     "kernel",
+                               "link",       "context", "allocation",      "pool",       "graph",
+                               "graph_node", "array",   "mipmapped_array", "graph_exec", "user_object"};
   static_assert(sizeof kinds / sizeof *kinds == kHandleKinds);
   for (unsigned kind = 1; kind < kHandleKinds; ++kind) {
     std::printf(

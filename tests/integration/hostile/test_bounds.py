@@ -163,7 +163,9 @@ def test_a_graphs_nodes_reach_this_sessions_memory_only(software_host: Any) -> N
     assert memset(arena, 1, 1 << 62, 1 << 62) == INVALID_VALUE
 
     def copy(destination: int, source: int, width: int, x: int = 0) -> int:
-        side = struct.Struct("<QQQQIIQQQQQQ")  # x y z lod, type (device), host, device, array, reserved, pitch, height
+        side = struct.Struct(
+            "<QQQQIIQQQQQQ"
+        )  # x y z lod, type (device), host, device, array, reserved, pitch, height
         made = side.pack(x, 0, 0, 0, 2, 0, 0, source, 0, 0, 0, 0)
         made += side.pack(0, 0, 0, 0, 2, 0, 0, destination, 0, 0, 0, 0)
         made += struct.pack("<QQQ", width, 1, 1)

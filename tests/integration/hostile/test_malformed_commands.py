@@ -300,7 +300,9 @@ MALFORMED: dict[str, tuple[Callable[[Client], None], str]] = {
 # Of graphs, which the driver that does nothing does not have.
 MALFORMED_GRAPHS: dict[str, tuple[Callable[[Client], None], str]] = {
     "edges for fewer dependencies": (
-        with_graph(lambda c, graph: command("GraphAddNode", bytes(24), graph=graph, dependencies=2, edges=1)(c)),
+        with_graph(
+            lambda c, graph: command("GraphAddNode", bytes(24), graph=graph, dependencies=2, edges=1)(c)
+        ),
         "GraphAddNode's dependencies do not fit its tail",
     ),
     "a kernel node without its head": (

@@ -66,7 +66,9 @@ for turn in range(1, 51):
 assert read(data) == 50 * 11
 
 # --- parameters are told and can be changed, in the graph and in the executable
-kernels = [n for n in nodes[:count] if ok(cu.cuGraphNodeGetType(n)) == cu.CUgraphNodeType.CU_GRAPH_NODE_TYPE_KERNEL]
+kernels = [
+    n for n in nodes[:count] if ok(cu.cuGraphNodeGetType(n)) == cu.CUgraphNodeType.CU_GRAPH_NODE_TYPE_KERNEL
+]
 for node in kernels:
     told = ok(cu.cuGraphKernelNodeGetParams(node))
     assert int(told.func) == int(add)
@@ -153,12 +155,17 @@ assert freed == []
 ok(cu.cuGraphExecDestroy(held))
 assert freed == [33]
 
+
 def held_by_a_graph(number: int) -> object:
     """A graph of one empty node that alone holds an object whose destructor notes the number."""
     thing = ok(cu.cuUserObjectCreate(number, ctypes.cast(destroy, ctypes.c_void_p).value, 1, int(CREATE)))
     holder = ok(cu.cuGraphCreate(0))
     ok(cu.cuGraphAddEmptyNode(holder, None, 0))
-    ok(cu.cuGraphRetainUserObject(holder, thing, 1, int(cu.CUuserObjectRetain_flags.CU_GRAPH_USER_OBJECT_MOVE)))
+    ok(
+        cu.cuGraphRetainUserObject(
+            holder, thing, 1, int(cu.CUuserObjectRetain_flags.CU_GRAPH_USER_OBJECT_MOVE)
+        )
+    )
     return holder
 
 
@@ -205,6 +212,7 @@ ok(cu.cuGraphExecDestroy(executable))
 ok(cu.cuGraphDestroy(ended))
 fails(cu.cuGraphGetNodes(ended, 4), "INVALID_VALUE")
 fails(cu.cuGraphLaunch(cu.CUgraphExec(12345 << 4), stream), "INVALID_VALUE")
+fails(cu.cuGraphExecKernelNodeSetParams(cu.CUgraphExec(0), last, changed), "INVALID_VALUE")
 foreign = ok(cu.cuGraphCreate(0))
 fill.dst = 0x500000000000 + (1 << 41)
 fails(cu.cuGraphAddMemsetNode(foreign, None, 0, fill, context), "INVALID_VALUE")

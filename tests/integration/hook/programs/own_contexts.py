@@ -34,7 +34,12 @@ pinned = ok(cu.cuMemHostAlloc(4096, 0))
 managed = ok(cu.cuMemAllocManaged(4096, 1))
 assert int(ok(cu.cuPointerGetAttribute(whose, managed))) == int(second)
 shape = cu.CUDA_ARRAY3D_DESCRIPTOR()
-shape.Width, shape.Height, shape.NumChannels, shape.Format = 1024, 1024, 4, cu.CUarray_format.CU_AD_FORMAT_FLOAT
+shape.Width, shape.Height, shape.NumChannels, shape.Format = (
+    1024,
+    1024,
+    4,
+    cu.CUarray_format.CU_AD_FORMAT_FLOAT,
+)
 array, levels = ok(cu.cuArray3DCreate(shape)), ok(cu.cuMipmappedArrayCreate(shape, 3))
 resource = cu.CUDA_RESOURCE_DESC()
 resource.resType = cu.CUresourcetype.CU_RESOURCE_TYPE_ARRAY

@@ -75,7 +75,12 @@ ok(cu.cuMemFree(ok(cu.cuMemAlloc(64 * MIB))))
 keep = ok(cu.cuMemAllocAsync(120 * MIB, first))
 ok(cu.cuMemFreeAsync(keep, first))
 shape = cu.CUDA_ARRAY3D_DESCRIPTOR()
-shape.Width, shape.Height, shape.NumChannels, shape.Format = 1024, 1024, 4, cu.CUarray_format.CU_AD_FORMAT_FLOAT
+shape.Width, shape.Height, shape.NumChannels, shape.Format = (
+    1024,
+    1024,
+    4,
+    cu.CUarray_format.CU_AD_FORMAT_FLOAT,
+)
 ok(cu.cuArrayDestroy(ok(cu.cuArray3DCreate(shape))))
 
 # Results stand in the order of the stream although addresses are reused.
