@@ -14,6 +14,7 @@ struct Array {
   protocol::ArrayShape shape;
   std::uint64_t charged_bytes = 0;  // on the slice's account
   std::uint64_t mipmapped = 0;      // the client's handle of what it is a level of; 0: an array of its own
+  bool in_graph = false;            // see Session::keep_for_graphs()
 };
 
 struct MipmappedArray {

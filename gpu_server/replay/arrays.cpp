@@ -105,9 +105,18 @@ void replay(Session& session, const wire::ArrayDestroy& command) {
     return session.protocol_error("ArrayDestroy names a level of a mipmapped array, which ends with it");
   }
   const Array gone = session.arrays.take(command.array);
-  const CUresult result = session.driver().cuArrayDestroy(gone.array);
-  session.account().give_back(gone.charged_bytes);
-  session.publish_use();
+  CUresult result = CUDA_SUCCESS;
+  auto end = [&session, gone] {
+    const CUresult ended = session.driver().cuArrayDestroy(gone.array);
+    session.account().give_back(gone.charged_bytes);
+    session.publish_use();
+    return ended;
+  };
+  if (gone.in_graph) {
+    session.keep_for_graphs(end);
+  } else {
+    result = end();
+  }
   session.reply(command.header, result);
 }
 
@@ -133,11 +142,25 @@ void replay(Session& session, const wire::MipmappedArrayCreate& command) {
 void replay(Session& session, const wire::MipmappedArrayDestroy& command) {
   MipmappedArray* array = nullptr;
   if (!session.resolve(command.header, command.mipmapped, &array)) return;
-  session.arrays.forget_if([&](const Array& level) { return level.mipmapped == command.mipmapped; });
+  bool in_graph = false;
+  session.arrays.forget_if([&](const Array& level) {
+    if (level.mipmapped != command.mipmapped) return false;
+    in_graph |= level.in_graph;
+    return true;
+  });
   const MipmappedArray gone = session.mipmapped_arrays.take(command.mipmapped);
-  const CUresult result = session.driver().cuMipmappedArrayDestroy(gone.array);
-  session.account().give_back(gone.charged_bytes);
-  session.publish_use();
+  CUresult result = CUDA_SUCCESS;
+  auto end = [&session, gone] {
+    const CUresult ended = session.driver().cuMipmappedArrayDestroy(gone.array);
+    session.account().give_back(gone.charged_bytes);
+    session.publish_use();
+    return ended;
+  };
+  if (in_graph) {
+    session.keep_for_graphs(end);
+  } else {
+    result = end();
+  }
   session.reply(command.header, result);
 }
 

@@ -45,14 +45,16 @@ struct DriverSide {
 
 enum class Checked { good, bad, answered };
 
-// `answered`: a handle was wrong, and the client has been told or its session ended.
+// `captured`: the copy becomes a graph's node. `answered`: a handle was wrong, and the client has been told or
+// its session ended.
 Checked check(Session& session, const wire::CommandHeader& header, const Side& side, const Extent& box,
-              DriverSide* out) {
+              bool captured, DriverSide* out) {
   if (side.array != 0) {
     Array* array = nullptr;
     if (!session.resolve(header, side.array, &array)) return Checked::answered;
     const ArrayBox place{side.at[0], side.at[1], side.at[2], box.width, box.height, box.depth};
     if (!box_inside(array->shape, place)) return Checked::bad;
+    if (captured) array->in_graph = true;
     *out = {CU_MEMORYTYPE_ARRAY, 0, array->array, 0, 0, place.x, place.y, place.z};
     return Checked::good;
   }
@@ -125,10 +127,11 @@ void replay(Session& session, const wire::Copy3DBetween& command) {
   CUstream stream = nullptr;
   if (!session.resolve(command.header, command.stream, &stream)) return;
   const Extent box{command.width, command.height, command.depth};
+  const bool captured = session.is_capturing(stream);
   DriverSide to, from;
-  const Checked end = check(session, command.header, destination_of(command), box, &to);
+  const Checked end = check(session, command.header, destination_of(command), box, captured, &to);
   if (end == Checked::answered) return;
-  const Checked start = check(session, command.header, source_of(command), box, &from);
+  const Checked start = check(session, command.header, source_of(command), box, captured, &from);
   if (start == Checked::answered) return;
   if (end == Checked::bad || start == Checked::bad)
     return session.note(command.header, CUDA_ERROR_INVALID_VALUE);
@@ -143,7 +146,7 @@ void replay(Session& session, const wire::Copy3DFromStaging& command) {
   CUstream stream = nullptr;
   if (!session.resolve(command.header, command.stream, &stream)) return session.release_chunk(command.chunk);
   DriverSide to;
-  const Checked end = check(session, command.header, destination_of(command), box, &to);
+  const Checked end = check(session, command.header, destination_of(command), box, false, &to);
   if (end == Checked::answered) return session.release_chunk(command.chunk);
   CUresult result = CUDA_ERROR_INVALID_VALUE;
   if (session.is_capturing(stream)) {
@@ -166,7 +169,7 @@ void replay(Session& session, const wire::Copy3DToStaging& command) {
   CUstream stream = nullptr;
   if (!session.resolve(command.header, command.stream, &stream)) return;
   DriverSide from;
-  const Checked start = check(session, command.header, source_of(command), box, &from);
+  const Checked start = check(session, command.header, source_of(command), box, false, &from);
   if (start == Checked::answered) return;
   CUresult result = CUDA_ERROR_INVALID_VALUE;
   if (session.is_capturing(stream)) {

@@ -34,7 +34,8 @@ bool may_copy_side(Session& session, CUdeviceptr base, std::size_t x, std::size_
   if (x > most || y > most / pitch || z > most / slice || copy.Depth > most / slice) return false;
   const std::uint64_t before = z * slice + y * pitch + x;
   const std::uint64_t bytes = (copy.Depth - 1) * slice + (copy.Height - 1) * pitch + copy.WidthInBytes;
-  return before <= most && bytes <= most && session.may_copy(base + before, bytes);
+  // A driver asks what kind of memory it is of the base.
+  return before <= most && bytes <= most && session.may_copy(base, 1) && session.may_copy(base + before, bytes);
 }
 
 // A copy of the client's between memory of the session, with addresses that the driver finds out about
@@ -90,6 +91,7 @@ class KernelNodeParameters {
     if (node.parameter_bytes != tail.size() - sizeof node) return wrong(session);
     Kernel* kernel = nullptr;
     if (!session.resolve(header, node.kernel, &kernel)) return false;
+    session.put_in_graph(*kernel);
     parameters_.func = kernel->function;
     parameters_.gridDimX = node.grid[0], parameters_.gridDimY = node.grid[1],
     parameters_.gridDimZ = node.grid[2];
@@ -123,6 +125,11 @@ struct NodeParameters {
   CUDA_HOST_NODE_PARAMS host{};
   CUgraph child = nullptr;
   CUevent event = nullptr;
+
+  // No node came to have them.
+  void give_up(Session& session) {
+    if (host.userData != nullptr) session.host_functions().drop(static_cast<HostFunctions::Call*>(host.userData));
+  }
 
   // False: the reply was made, or the session ended.
   bool read(Session& session, const wire::CommandHeader& header, std::uint32_t kind,
@@ -164,6 +171,7 @@ struct NodeParameters {
       case CU_GRAPH_NODE_TYPE_EVENT_RECORD:
         fits = read_whole(tail, &object);
         if (fits && !session.resolve(header, object.handle, &event)) return false;
+        if (fits) session.put_in_graph(event);
         break;
       case CU_GRAPH_NODE_TYPE_EMPTY:
         fits = tail.empty();
@@ -263,7 +271,7 @@ CUresult describe(Session& session, const GraphNode& node, CUgraphNodeType type,
       CUgraph child = nullptr;
       result = driver.cuGraphChildGraphNodeGetGraph(node.node, &child);
       const std::uint64_t number =
-          result == CUDA_SUCCESS ? session.graphs.number_of_child(node.graph, child) : 0;
+          result == CUDA_SUCCESS ? session.graphs.number_of_child(node, child) : 0;
       append(out, wire::ObjectNode{number});
       return result == CUDA_SUCCESS && number == 0 ? CUDA_ERROR_OUT_OF_MEMORY : result;
     }
@@ -365,9 +373,15 @@ void replay(Session& session, const wire::GraphAddNode& command, std::span<const
   NodeParameters parameters;
   const Graph* graph = session.graphs.graph(command.graph);
   if (graph == nullptr) return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
-  if (!ends.read(session, command.header, &tail, command.dependencies, command.edges)) return;
+  if (!ends.read(session, command.header, &tail, graph->graph, command.dependencies, command.edges)) return;
   if (!parameters.read(session, command.header, command.type, tail)) return;
   const DriverFunctions& driver = session.driver();
+  const bool captured_into = session.is_captured_into(command.graph);
+  // These may have to take the node out again.
+  if (captured_into && !ends.edges.empty()) {
+    parameters.give_up(session);
+    return session.reply(command.header, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+  }
   CUgraphNode node = nullptr;
   wire::GraphAddNodeReply reply{};
   CUresult result = CUDA_SUCCESS;
@@ -386,16 +400,23 @@ void replay(Session& session, const wire::GraphAddNode& command, std::span<const
   if (result == CUDA_SUCCESS) {
     reply.node = session.graphs.number_of(command.graph, node);
     if (reply.node == 0) {
-      driver.cuGraphDestroyNode(node);
+      if (captured_into) {
+        parameters.host.userData = nullptr;  // it stays
+      } else {
+        driver.cuGraphDestroyNode(node);
+      }
       result = CUDA_ERROR_OUT_OF_MEMORY;
     }
   }
+  if (result != CUDA_SUCCESS) parameters.give_up(session);
   session.reply(command.header, result, &reply, sizeof reply);
 }
 
 void replay(Session& session, const wire::GraphDestroyNode& command) {
   const GraphNode* node = session.graphs.node(command.node);
   if (node == nullptr) return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
+  if (session.is_captured_into(node->graph))
+    return session.reply(command.header, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
   const CUresult result = session.driver().cuGraphDestroyNode(node->node);
   if (result == CUDA_SUCCESS) session.graphs.forget_node(command.node);
   session.reply(command.header, result);
@@ -424,7 +445,9 @@ void replay(Session& session, const wire::GraphNodeSet& command, std::span<const
     return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
   NodeParameters parameters;
   if (!parameters.read(session, command.header, command.type, tail)) return;
-  session.reply(command.header, change(session, exec != nullptr ? *exec : nullptr, node->node, parameters));
+  const CUresult result = change(session, exec != nullptr ? *exec : nullptr, node->node, parameters);
+  if (result != CUDA_SUCCESS) parameters.give_up(session);
+  session.reply(command.header, result);
 }
 
 void replay(Session& session, const wire::GraphNodeEnable& command) {

@@ -1,5 +1,5 @@
-// Whole graphs: making, listing, instantiating and launching them, and stream capture. What their nodes do is
-// in graph_nodes.cpp.
+// Whole graphs: making, listing, instantiating and launching them. What their nodes do is in graph_nodes.cpp,
+// stream capture in captures.cpp.
 #include "graphs.hpp"
 
 #include <algorithm>
@@ -29,25 +29,26 @@ std::uint64_t GraphTables::number_of(std::uint64_t graph, CUgraphNode node) {
   return number;
 }
 
-std::uint64_t GraphTables::number_of_child(std::uint64_t parent, CUgraph child) {
-  Graph* owner = graphs_.find(parent);
+std::uint64_t GraphTables::number_of_child(const GraphNode& node, CUgraph child) {
+  Graph* owner = graphs_.find(node.graph);
   if (owner == nullptr || child == nullptr) return 0;
-  for (const std::uint64_t number : owner->children) {
-    const Graph* known = graphs_.find(number);
-    if (known != nullptr && known->graph == child) return number;
-  }
+  const std::uint64_t its_node = owner->nodes.at(node.node);
+  if (const auto known = owner->children.find(its_node); known != owner->children.end()) return known->second;
   Graph made;
   made.graph = child;
-  made.child = true;
+  made.parent = node.graph;
   const std::uint64_t number = graphs_.put(std::move(made));
-  if (number != 0) graphs_.find(parent)->children.push_back(number);  // put() may have moved the owner
+  if (number != 0) graphs_.find(node.graph)->children.emplace(its_node, number);  // put() may have moved it
   return number;
 }
 
 void GraphTables::forget_node(std::uint64_t number) {
   const GraphNode* node = nodes_.find(number);
   if (node == nullptr) return;
-  if (Graph* owner = graphs_.find(node->graph)) owner->nodes.erase(node->node);
+  if (Graph* owner = graphs_.find(node->graph)) {
+    owner->nodes.erase(node->node);
+    if (const auto child = owner->children.extract(number)) forget_graph(child.mapped());
+  }
   nodes_.forget(number);
 }
 
@@ -58,14 +59,14 @@ void GraphTables::forget_graph(std::uint64_t number) {
   const auto children = std::move(graph->children);
   graphs_.forget(number);
   for (const auto& [node, its_number] : nodes) nodes_.forget(its_number);
-  for (const std::uint64_t child : children) forget_graph(child);
+  for (const auto& [node, child] : children) forget_graph(child);
 }
 
 void GraphTables::destroy_all(const DriverFunctions& driver) {
   execs_.for_each([&](CUgraphExec exec) { driver.cuGraphExecDestroy(exec); });
   execs_.clear();
   graphs_.for_each([&](const Graph& graph) {
-    if (!graph.child) driver.cuGraphDestroy(graph.graph);
+    if (graph.parent == 0) driver.cuGraphDestroy(graph.graph);
   });
   graphs_.clear();
   nodes_.clear();
@@ -80,16 +81,8 @@ bool Session::has_graphs() const {
          d.cuGraphExecGetFlags != nullptr;
 }
 
-bool Session::is_capturing(CUstream stream) const {
-  if (captures_ == 0) return false;
-  CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
-  const CUresult result = driver().cuStreamIsCapturing(stream, &status);
-  // The default stream, while another captures that it would wait for, is as little to be touched.
-  return result == CUDA_ERROR_STREAM_CAPTURE_IMPLICIT || status != CU_STREAM_CAPTURE_STATUS_NONE;
-}
-
 bool GraphEnds::read(Session& session, const wire::CommandHeader& header, std::span<const std::byte>* tail,
-                     std::uint32_t count, std::uint32_t edge_count) {
+                     CUgraph graph, std::uint32_t count, std::uint32_t edge_count) {
   constexpr std::size_t kEach = sizeof(std::uint64_t) + sizeof(CUgraphEdgeData);
   if ((edge_count != 0 && edge_count != count) || count > tail->size() / sizeof(std::uint64_t) ||
       (edge_count != 0 && count > tail->size() / kEach)) {
@@ -102,7 +95,8 @@ bool GraphEnds::read(Session& session, const wire::CommandHeader& header, std::s
     std::uint64_t number = 0;
     std::memcpy(&number, tail->data() + i * sizeof number, sizeof number);
     const GraphNode* node = session.graphs.node(number);
-    if (node == nullptr) {
+    const Graph* owner = node != nullptr ? session.graphs.graph(node->graph) : nullptr;
+    if (owner == nullptr || owner->graph != graph) {
       session.reply(header, CUDA_ERROR_INVALID_VALUE);
       return false;
     }
@@ -115,27 +109,33 @@ bool GraphEnds::read(Session& session, const wire::CommandHeader& header, std::s
   return true;
 }
 
-namespace {
-
-// A graph or executable of the client's; without it, the reply was made.
 Graph* find_graph(Session& session, const wire::CommandHeader& header, std::uint64_t number) {
   Graph* graph = session.graphs.graph(number);
   if (graph == nullptr) session.reply(header, CUDA_ERROR_INVALID_VALUE);
   return graph;
 }
 
-CUgraphExec* find_exec(Session& session, const wire::CommandHeader& header, std::uint64_t number) {
-  CUgraphExec* exec = session.graphs.exec(number);
-  if (exec == nullptr) session.refuse(header, CUDA_ERROR_INVALID_VALUE);
-  return exec;
-}
-
-// Gives a fresh graph of the driver's its number; destroys it if there are too many.
 CUresult number_graph(Session& session, CUgraph graph, std::uint64_t* number) {
   *number = session.graphs.add_graph(graph);
   if (*number != 0) return CUDA_SUCCESS;
   session.driver().cuGraphDestroy(graph);
   return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+wire::GraphEdge graph_edge(std::uint64_t from, std::uint64_t to, const CUgraphEdgeData& data) {
+  wire::GraphEdge made{from, to, {}};
+  static_assert(sizeof made.data == sizeof data);
+  std::memcpy(made.data, &data, sizeof data);
+  return made;
+}
+
+namespace {
+
+// An executable of the client's; without it, the note or reply was made.
+CUgraphExec* find_exec(Session& session, const wire::CommandHeader& header, std::uint64_t number) {
+  CUgraphExec* exec = session.graphs.exec(number);
+  if (exec == nullptr) session.refuse(header, CUDA_ERROR_INVALID_VALUE);
+  return exec;
 }
 
 // Lists nodes by calls as CUDA has them: once for how many, once for what.
@@ -149,6 +149,20 @@ CUresult list_nodes(std::vector<CUgraphNode>* nodes, Ask&& ask) {
   return result;
 }
 
+// The number of a node that an error names, which may be in a graph within that graph: then it has none, as a
+// node must not be known as two graphs'.
+std::uint64_t number_if_in(Session& session, std::uint64_t graph, CUgraphNode node) {
+  const CUgraph its = session.graphs.graph(graph)->graph;
+  std::vector<CUgraphNode> nodes;
+  if (node == nullptr || list_nodes(&nodes, [&](CUgraphNode* out, std::size_t* count) {
+                           return session.driver().cuGraphGetNodes(its, out, count);
+                         }) != CUDA_SUCCESS) {
+    return 0;
+  }
+  const bool inside = std::find(nodes.begin(), nodes.end(), node) != nodes.end();
+  return inside ? session.graphs.number_of(graph, node) : 0;
+}
+
 template <typename Item>
 void reply_page(Session& session, const wire::GraphList& command, const std::vector<Item>& items) {
   wire::GraphListReply reply{static_cast<std::uint32_t>(items.size()), 0};
@@ -159,135 +173,7 @@ void reply_page(Session& session, const wire::GraphList& command, const std::vec
   session.reply(command.header, CUDA_SUCCESS, &reply, sizeof reply, std::as_bytes(page));
 }
 
-wire::GraphEdge edge(std::uint64_t from, std::uint64_t to, const CUgraphEdgeData& data) {
-  wire::GraphEdge made{from, to, {}};
-  static_assert(sizeof made.data == sizeof data);
-  std::memcpy(made.data, &data, sizeof data);
-  return made;
-}
-
 }  // namespace
-
-// --- capture
-// -----------------------------------------------------------------------------------------------------------
-
-void replay(Session& session, const wire::CaptureBegin& command, std::span<const std::byte> tail) {
-  CUstream stream = nullptr;
-  if (!session.resolve(command.header, command.stream, &stream)) return;
-  if (command.mode > CU_STREAM_CAPTURE_MODE_RELAXED)
-    return session.protocol_error("CaptureBegin asks for a mode that does not exist");
-  if (!session.has_graphs()) return session.reply(command.header, CUDA_ERROR_NOT_SUPPORTED);
-  const auto mode = static_cast<CUstreamCaptureMode>(command.mode);
-  CUresult result = CUDA_SUCCESS;
-  if (command.graph == 0) {
-    result = session.driver().cuStreamBeginCapture_v2(stream, mode);
-  } else {
-    const Graph* graph = find_graph(session, command.header, command.graph);
-    GraphEnds ends;
-    if (graph == nullptr || !ends.read(session, command.header, &tail, command.dependencies, command.edges))
-      return;
-    result = session.driver().cuStreamBeginCaptureToGraph(stream, graph->graph, ends.nodes_or_null(),
-                                                          ends.edges_or_null(), ends.nodes.size(), mode);
-  }
-  if (result == CUDA_SUCCESS) session.capture_began(stream, command.graph);
-  session.reply(command.header, result);
-}
-
-void replay(Session& session, const wire::CaptureEnd& command) {
-  CUstream stream = nullptr;
-  if (!session.resolve(command.header, command.stream, &stream)) return;
-  if (!session.has_graphs()) return session.reply(command.header, CUDA_ERROR_NOT_SUPPORTED);
-  CUgraph graph = nullptr;
-  wire::CaptureEndReply reply{};
-  CUresult result = session.driver().cuStreamEndCapture(stream, &graph);
-  // The graph may have its number already: the capture went into one, or was asked for its.
-  reply.graph = session.capture_ended(stream, result);
-  if (result == CUDA_SUCCESS && reply.graph == 0) result = number_graph(session, graph, &reply.graph);
-  session.reply(command.header, result, &reply, sizeof reply);
-}
-
-void replay(Session& session, const wire::CaptureInfo& command) {
-  CUstream stream = nullptr;
-  if (!session.resolve(command.header, command.stream, &stream)) return;
-  if (!session.has_graphs()) return session.reply(command.header, CUDA_ERROR_NOT_SUPPORTED);
-  CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
-  cuuint64_t id = 0;
-  CUgraph graph = nullptr;
-  const CUgraphNode* nodes = nullptr;
-  const CUgraphEdgeData* edges = nullptr;
-  std::size_t count = 0;
-  wire::CaptureInfoReply reply{};
-  const CUresult result =
-      session.driver().cuStreamGetCaptureInfo_v3(stream, &status, &id, &graph, &nodes, &edges, &count);
-  reply.status = status;
-  reply.id = id;
-  std::vector<wire::GraphEdge> listed;
-  if (result == CUDA_SUCCESS && status == CU_STREAM_CAPTURE_STATUS_ACTIVE) {
-    reply.graph = session.capture_graph(stream, graph);
-    if (reply.graph == 0) return session.reply(command.header, CUDA_ERROR_OUT_OF_MEMORY);
-    reply.total = static_cast<std::uint32_t>(count);
-    constexpr std::size_t kMost = (kReplyPayloadBytes - sizeof reply) / sizeof(wire::GraphEdge);
-    for (std::size_t i = command.first; i < count && listed.size() < kMost; ++i) {
-      listed.push_back(edge(session.graphs.number_of(reply.graph, nodes[i]), 0,
-                            edges != nullptr ? edges[i] : CUgraphEdgeData{}));
-    }
-    reply.listed = static_cast<std::uint32_t>(listed.size());
-  }
-  session.reply(command.header, result, &reply, sizeof reply, std::as_bytes(std::span(listed)));
-}
-
-void replay(Session& session, const wire::CaptureUpdate& command, std::span<const std::byte> tail) {
-  CUstream stream = nullptr;
-  if (!session.resolve(command.header, command.stream, &stream)) return;
-  if (!session.has_graphs()) return session.reply(command.header, CUDA_ERROR_NOT_SUPPORTED);
-  GraphEnds ends;
-  if (!ends.read(session, command.header, &tail, command.dependencies, command.edges)) return;
-  session.reply(command.header,
-                session.driver().cuStreamUpdateCaptureDependencies_v2(
-                    stream, ends.nodes_or_null(), ends.edges_or_null(), ends.nodes.size(), command.flags));
-}
-
-void Session::capture_began(CUstream stream, std::uint64_t into) {
-  ++captures_;
-  captured_commands_ = 0;
-  capture_graphs_[stream] = into;
-}
-
-std::uint64_t Session::capture_ended(CUstream stream, CUresult result) {
-  const auto found = capture_graphs_.find(stream);
-  if (found == capture_graphs_.end()) return 0;
-  const std::uint64_t number = found->second;
-  // Ended by its own thread, in whatever state: it is over. Anything else leaves it as it is.
-  if (result == CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD || result == CUDA_ERROR_ILLEGAL_STATE ||
-      result == CUDA_ERROR_STREAM_CAPTURE_UNMATCHED) {
-    return 0;
-  }
-  capture_graphs_.erase(found);
-  if (captures_ > 0) --captures_;
-  if (result == CUDA_SUCCESS) return number;
-  if (number != 0) graphs.forget_graph(number);  // the driver has destroyed it
-  return 0;
-}
-
-std::uint64_t Session::capture_graph(CUstream stream, CUgraph graph) {
-  for (const auto& [origin, number] : capture_graphs_) {
-    const Graph* known = number != 0 ? graphs.graph(number) : nullptr;
-    if (known != nullptr && known->graph == graph) return number;
-  }
-  // Asked of the stream that began, or of one that joined a capture which nobody asked about yet.
-  const std::uint64_t number = graphs.add_graph(graph);
-  auto origin = capture_graphs_.find(stream);
-  if (origin == capture_graphs_.end()) {
-    origin = std::find_if(capture_graphs_.begin(), capture_graphs_.end(), [&](const auto& entry) {
-      CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
-      CUgraph its = nullptr;
-      driver().cuStreamGetCaptureInfo_v3(entry.first, &status, nullptr, &its, nullptr, nullptr, nullptr);
-      return its == graph;
-    });
-  }
-  if (origin != capture_graphs_.end()) origin->second = number;
-  return number;
-}
 
 // --- graphs
 // ------------------------------------------------------------------------------------------------------------
@@ -304,7 +190,9 @@ void replay(Session& session, const wire::GraphCreate& command) {
 void replay(Session& session, const wire::GraphDestroy& command) {
   const Graph* graph = find_graph(session, command.header, command.graph);
   if (graph == nullptr) return;
-  if (graph->child) return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
+  if (graph->parent != 0) return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
+  if (session.is_captured_into(command.graph))
+    return session.reply(command.header, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
   const CUresult result = session.driver().cuGraphDestroy(graph->graph);
   if (result == CUDA_SUCCESS) session.graphs.forget_graph(command.graph);
   session.reply(command.header, result);
@@ -375,7 +263,7 @@ void replay(Session& session, const wire::GraphList& command) {
   for (std::size_t i = 0; i < nodes.size(); ++i) {
     const std::uint64_t to =
         what == wire::GraphListing::edges ? session.graphs.number_of(owner, others[i]) : 0;
-    edges.push_back(edge(session.graphs.number_of(owner, nodes[i]), to, data[i]));
+    edges.push_back(graph_edge(session.graphs.number_of(owner, nodes[i]), to, data[i]));
   }
   reply_page(session, command, edges);
 }
@@ -385,8 +273,8 @@ void replay(Session& session, const wire::GraphChangeEdges& command, std::span<c
   if (graph == nullptr) return;
   // All that edges begin at, then all that they lead to with the edges' data.
   GraphEnds from, to;
-  if (!from.read(session, command.header, &tail, command.dependencies, 0) ||
-      !to.read(session, command.header, &tail, command.dependencies, command.edges)) {
+  if (!from.read(session, command.header, &tail, graph->graph, command.dependencies, 0) ||
+      !to.read(session, command.header, &tail, graph->graph, command.dependencies, command.edges)) {
     return;
   }
   const auto change = command.add != 0 ? session.driver().cuGraphAddDependencies_v2
@@ -417,7 +305,7 @@ void replay(Session& session, const wire::GraphInstantiate& command) {
       result = CUDA_ERROR_OUT_OF_MEMORY;
     }
   } else {
-    reply.error_node = session.graphs.number_of(command.graph, parameters.hErrNode_out);
+    reply.error_node = number_if_in(session, command.graph, parameters.hErrNode_out);
   }
   session.reply(command.header, result, &reply, sizeof reply);
 }
@@ -431,8 +319,8 @@ void replay(Session& session, const wire::GraphUpdate& command) {
   const CUresult result = session.driver().cuGraphExecUpdate_v2(*exec, graph->graph, &info);
   wire::GraphUpdateReply reply{};
   reply.outcome = info.result;
-  reply.error_node = session.graphs.number_of(command.graph, info.errorNode);
-  reply.error_from = session.graphs.number_of(command.graph, info.errorFromNode);
+  reply.error_node = number_if_in(session, command.graph, info.errorNode);
+  reply.error_from = number_if_in(session, command.graph, info.errorFromNode);
   session.reply(command.header, result, &reply, sizeof reply);
 }
 

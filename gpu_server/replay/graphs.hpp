@@ -10,6 +10,7 @@
 
 #include "commands.hpp"
 #include "driver.hpp"
+#include "protocol/graph_node.hpp"
 #include "protocol/handle.hpp"
 
 namespace tfusion::replay {
@@ -52,6 +53,8 @@ class NumberedTable {
     free_.push_back(protocol::unpack(number).index);
   }
 
+  bool empty() const { return free_.size() == slots_.size(); }
+
   template <typename Visit>
   void for_each(Visit&& visit) {
     for (Slot& slot : slots_) {
@@ -79,9 +82,9 @@ class NumberedTable {
 
 struct Graph {
   CUgraph graph = nullptr;
-  bool child = false;                          // a node's own: ends with the graph that the node is in
-  std::map<CUgraphNode, std::uint64_t> nodes;  // numbers given so far
-  std::vector<std::uint64_t> children;         // numbers of the graphs of its child nodes
+  std::uint64_t parent = 0;                          // of a node's own graph: the number of the node's graph
+  std::map<CUgraphNode, std::uint64_t> nodes;        // numbers given so far
+  std::map<std::uint64_t, std::uint64_t> children;   // number of a node -> of its own graph, which ends with it
 };
 
 struct GraphNode {
@@ -101,11 +104,14 @@ class GraphTables {
   // The number of a node of that graph; a fresh one the first time.
   std::uint64_t number_of(std::uint64_t graph, CUgraphNode node);
   // The number of a child node's own graph.
-  std::uint64_t number_of_child(std::uint64_t parent, CUgraph child);
+  std::uint64_t number_of_child(const GraphNode& node, CUgraph child);
 
-  void forget_node(std::uint64_t number);
+  void forget_node(std::uint64_t number);   // with the node's own graph
   void forget_graph(std::uint64_t number);  // with its nodes and its nodes' graphs
   void forget_exec(std::uint64_t number) { execs_.forget(number); }
+
+  // Whether nothing is there that could name a kernel, event or array.
+  bool empty() const { return graphs_.empty() && execs_.empty(); }
 
   // Destroys everything, before its context is reset.
   void destroy_all(const DriverFunctions& driver);
@@ -123,13 +129,20 @@ struct GraphEnds {
   std::vector<CUgraphNode> nodes;
   std::vector<CUgraphEdgeData> edges;
 
-  // Takes them off the tail's front. False: the reply was made, or the session ended.
+  // Takes them off the tail's front; nodes of another graph are refused. False: the reply was made, or the
+  // session ended.
   bool read(Session& session, const wire::CommandHeader& header, std::span<const std::byte>* tail,
-            std::uint32_t count, std::uint32_t edge_count);
+            CUgraph graph, std::uint32_t count, std::uint32_t edge_count);
   // A driver may want a null pointer for none.
   const CUgraphNode* nodes_or_null() const { return nodes.empty() ? nullptr : nodes.data(); }
   CUgraphNode* nodes_or_null() { return nodes.empty() ? nullptr : nodes.data(); }
   const CUgraphEdgeData* edges_or_null() const { return edges.empty() ? nullptr : edges.data(); }
 };
+
+// A graph of the client's; without it, the reply was made.
+Graph* find_graph(Session& session, const wire::CommandHeader& header, std::uint64_t number);
+// Gives a fresh graph of the driver's its number; destroys it if there are too many.
+CUresult number_graph(Session& session, CUgraph graph, std::uint64_t* number);
+wire::GraphEdge graph_edge(std::uint64_t from, std::uint64_t to, const CUgraphEdgeData& data);
 
 }  // namespace tfusion::replay

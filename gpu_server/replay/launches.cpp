@@ -56,6 +56,15 @@ class Attributes {
     a.value.cooperative = 1;
   }
 
+  void put_events_in_graph(Session& session) const {
+    for (unsigned i = 0; i < count_; ++i) {
+      const CUlaunchAttribute& a = entries_[i];
+      if (a.id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT) session.put_in_graph(a.value.programmaticEvent.event);
+      if (a.id == CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT)
+        session.put_in_graph(a.value.launchCompletionEvent.event);
+    }
+  }
+
   CUlaunchAttribute* entries() { return entries_; }
   unsigned count() const { return count_; }
 
@@ -99,6 +108,10 @@ void replay(Session& session, const wire::LaunchKernel& command, std::span<const
   Attributes attributes;
   if (!attributes.read(session, command.header, tail, command.attribute_count)) return;
   if (command.cooperative != 0) attributes.add_cooperative();
+  if (session.is_capturing(stream)) {
+    session.put_in_graph(*kernel);
+    attributes.put_events_in_graph(session);
+  }
   const CUlaunchConfig config = config_of(command, attributes, stream);
   std::size_t bytes = command.parameter_bytes;
   void* extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, const_cast<std::byte*>(tail.data() + before),

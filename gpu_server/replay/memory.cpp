@@ -49,6 +49,7 @@ bool covered(const Ranges& ranges, std::uint64_t start, std::uint64_t bytes, Byt
 }
 
 constexpr auto kMappingBytes = [](const Mapping& m) { return m.bytes; };
+constexpr auto kAccessibleBytes = [](const Mapping& m) { return m.accessible ? m.bytes : 0; };
 constexpr auto kPlainBytes = [](std::uint64_t b) { return b; };
 
 }  // namespace
@@ -58,7 +59,7 @@ CUresult Session::commit(std::uint64_t address, std::uint64_t bytes) {
   CUmemAllocationProp property{};
   property.type = CU_MEM_ALLOCATION_TYPE_PINNED;
   property.location = {CU_MEM_LOCATION_TYPE_DEVICE, device_.ordinal()};
-  Mapping mapping{bytes, {}, 0};
+  Mapping mapping{bytes, {}};
   CUresult result = CUDA_SUCCESS;
   std::uint64_t mapped = 0;
   while (mapped < bytes && result == CUDA_SUCCESS) {
@@ -75,7 +76,7 @@ CUresult Session::commit(std::uint64_t address, std::uint64_t bytes) {
     result = driver().cuMemSetAccess(address, bytes, &access, 1);
   }
   if (result != CUDA_SUCCESS) {
-    if (mapped > 0) driver().cuMemUnmap(address, mapped);
+    if (mapped > 0) unmap(address, mapped);
     for (const CUmemGenericAllocationHandle handle : mapping.pieces) driver().cuMemRelease(handle);
     account_.give_back(bytes);
     return result;
@@ -85,10 +86,18 @@ CUresult Session::commit(std::uint64_t address, std::uint64_t bytes) {
   return CUDA_SUCCESS;
 }
 
+// What stays mapped is memory that nobody would count, at addresses that would be used again.
+CUresult Session::unmap(std::uint64_t address, std::uint64_t bytes) {
+  const CUresult result = driver().cuMemUnmap(address, bytes);
+  if (result != CUDA_SUCCESS && !ending_)
+    ending_ = Ending{"device_error", "The GPU's driver did not take memory back. Restart the kernel."};
+  return result;
+}
+
 CUresult Session::decommit(std::uint64_t address) {
   const auto found = mappings_.find(address);
   const std::uint64_t bytes = found->second.bytes;
-  const CUresult result = driver().cuMemUnmap(address, bytes);
+  const CUresult result = unmap(address, bytes);
   for (const CUmemGenericAllocationHandle handle : found->second.pieces) driver().cuMemRelease(handle);
   mappings_.erase(found);
   account_.give_back(bytes);
@@ -123,7 +132,7 @@ CUresult Session::decommit_host(std::uint64_t offset) {
 }
 
 bool Session::committed(std::uint64_t address, std::uint64_t bytes) const {
-  return covered(mappings_, address, bytes, kMappingBytes);
+  return covered(mappings_, address, bytes, kAccessibleBytes);
 }
 
 bool Session::committed_host(std::uint64_t offset, std::uint64_t bytes) const {
@@ -150,9 +159,10 @@ bool Session::may_copy(std::uint64_t address, std::uint64_t bytes) {
 
 CUresult Session::reset() {
   pending_.abandon(CUDA_ERROR_CONTEXT_IS_DESTROYED);
+  abandon_captures();
   if (has_graphs()) graphs.destroy_all(driver());
-  captures_ = 0;
-  capture_graphs_.clear();
+  end_kept();
+  graph_events_.clear();
   release_arrays();
   links.clear();
   kernels.clear();
@@ -167,7 +177,8 @@ CUresult Session::reset() {
     if (mapping.physical == 0) {
       decommit(address);
     } else if (unmap_physical(address) != CUDA_SUCCESS) {
-      break;  // the context below is then of no more use either
+      ending_ = Ending{"device_error", "The GPU's driver did not take memory back. Restart the kernel."};
+      return CUDA_ERROR_DEVICE_UNAVAILABLE;
     }
   }
   allocations.for_each([&](const Physical& physical) {

@@ -115,7 +115,8 @@ void replay(Session& session, const wire::ModuleUnload& command) {
   Module taken = session.modules.take(command.module);
   // The driver's kernels end with their module; a client that kept one must not reach into freed memory.
   session.kernels.forget_if([&](const Kernel& kernel) { return kernel.module == command.module; });
-  session.unload(taken);
+  if (!taken.in_graph) return session.unload(taken);
+  session.keep_for_graphs([&session, taken = std::move(taken)]() mutable { session.unload(taken); });
 }
 
 void replay(Session& session, const wire::ModuleGetKernel& command, std::span<const std::byte> tail) {

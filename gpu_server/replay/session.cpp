@@ -122,12 +122,16 @@ void Session::replay_all() {
     switch (ring_.next(&command)) {
       case RingReader::Next::command:
         if (!take_reply_slot(command)) break;
-        if (captures_ > 0 && ++captured_commands_ > kMostCaptured) {
-          protocol_error("a capture goes on for more than " + std::to_string(kMostCaptured) + " commands");
-          break;
+        if (!captures_.empty()) {
+          if (++captured_commands_ > kMostCaptured) {
+            protocol_error("a capture goes on for more than " + std::to_string(kMostCaptured) + " commands");
+            break;
+          }
+          before_command_in_capture(command.opcode, command.bytes);
         }
         if (!account_.busy()) account_.begin_busy(now_ns());
         dispatch(*this, command.opcode, command.bytes, command.tail);
+        if (!kept_.empty() && graphs.empty() && captures_.empty()) end_kept();
         ++call_count_;
         ring_.release();
         idle_turns_ = 0;
@@ -487,9 +491,10 @@ std::uint64_t Session::event_handle(CUevent event) {
 
 void Session::end_stream(CUstream stream) {
   release_ended_streams();
-  if (is_capturing(stream)) {  // which ends the capture as well
+  const bool capturing = is_capturing(stream);
+  if (const auto its = captures_.extract(stream)) graphs.forget_graph(its.mapped());
+  if (capturing) {  // which ends the capture as well, with its graph
     driver().cuStreamDestroy_v2(stream);
-    if (capture_graphs_.erase(stream) > 0 && captures_ > 0) --captures_;
   } else if (ended_streams_.size() < kMostEndedStreams &&
              driver().cuStreamQuery(stream) == CUDA_ERROR_NOT_READY) {
     ended_streams_.push_back(stream);

@@ -9,6 +9,7 @@
 #include <bitset>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -38,6 +39,7 @@ struct Module {
   CUlibrary library = nullptr;
   std::shared_ptr<const Image> image;              // the driver may read it for as long as the module lives
   std::map<std::uint64_t, std::uint64_t> globals;  // address -> bytes, of those the client asked for
+  bool in_graph = false;                           // see Session::keep_for_graphs()
 };
 
 struct Kernel {
@@ -49,8 +51,9 @@ struct Kernel {
 struct Mapping {
   std::uint64_t bytes;
   std::vector<CUmemGenericAllocationHandle> pieces;
-  std::uint64_t physical =
-      0;  // handle of the client's own allocation that is mapped here; then there are no pieces
+  // Handle of the client's own allocation that is mapped here; then there are no pieces.
+  std::uint64_t physical = 0;
+  bool accessible = true;
 };
 
 // Physical memory of the virtual memory API.
@@ -95,11 +98,22 @@ class Session {
   bool has_graphs() const;
   // Whether work in this stream would be captured, or break a capture. Quick when nothing is captured.
   bool is_capturing(CUstream stream) const;
+  // Whether a capture goes into this graph, or one that it is in: then it must not lose nodes, nor end.
+  bool is_captured_into(std::uint64_t graph);
   void capture_began(CUstream stream, std::uint64_t into);
   // The number that the capture's graph has already, or 0.
   std::uint64_t capture_ended(CUstream stream, CUresult result);
-  // The number of the graph that a stream's capture goes into; 0 if there are too many graphs.
+  // The number of the graph that a stream's capture goes into; 0 if there are too many graphs, or it is no
+  // capture of the client's.
   std::uint64_t capture_graph(CUstream stream, CUgraph graph);
+  // Says that a graph has, or may have, a node with this kernel or event; see keep_for_graphs().
+  void put_in_graph(const Kernel& kernel);
+  void put_in_graph(CUevent event) { graph_events_.insert(event); }
+  // Of an event that ends.
+  bool was_in_graph(CUevent event) { return graph_events_.erase(event) > 0; }
+  // The client ended an object that graphs may name. A graph, and what was made from it, keeps the driver's
+  // handle, so `end` is called when there is no graph and no executable any more: now, or later.
+  void keep_for_graphs(std::function<void()> end);
   // The client's handle of a kernel or event of the driver's; 0 if it has none (any more).
   std::pair<std::uint64_t, CUfunction> kernel_of(CUfunction function, CUkernel kernel);
   std::uint64_t event_handle(CUevent event);
@@ -160,11 +174,13 @@ class Session {
   bool is_host_range(std::uint64_t offset, std::uint64_t bytes) const;
   bool is_whole_mappings(std::uint64_t address,
                          std::uint64_t bytes) const;                 // one or more such, without a gap
-  bool committed(std::uint64_t address, std::uint64_t bytes) const;  // memory everywhere in it
+  bool committed(std::uint64_t address, std::uint64_t bytes) const;  // accessible memory everywhere in it
   bool committed_host(std::uint64_t offset, std::uint64_t bytes) const;
   CUresult map_physical(Physical& physical, std::uint64_t handle, std::uint64_t address, std::uint64_t bytes,
                         std::uint64_t offset);
   CUresult unmap_physical(std::uint64_t address);
+  // Precondition: is_whole_mappings(address, bytes).
+  CUresult set_access(std::uint64_t address, std::uint64_t bytes, CUmemAccess_flags flags);
   void drop_physical(std::uint64_t handle);  // gives the bytes back when nothing holds them any more
   void publish_use();
 
@@ -196,7 +212,11 @@ class Session {
   Object* look_up(const wire::CommandHeader& header, std::uint64_t handle, ObjectTable<Object>& table,
                   protocol::HandleKind kind);
   CUresult make_text_stream();
+  CUresult unmap(std::uint64_t address, std::uint64_t bytes);
   void replay_all();
+  void before_command_in_capture(wire::Opcode opcode, std::span<const std::byte> bytes);
+  void abandon_captures();
+  void end_kept();
   bool take_reply_slot(const Command& command);
   void idle_wait();
   void look_for_work();
@@ -211,10 +231,12 @@ class Session {
   PendingWork pending_;
   HostFunctions host_functions_;
   DeviceText* const text_;
-  std::uint32_t captures_ = 0;                        // streams that began to capture and did not end it
-  std::map<CUstream, std::uint64_t> capture_graphs_;  // those streams -> number of the graph, or 0
-  std::uint32_t captured_commands_ = 0;               // since the last capture began
+  std::map<CUstream, std::uint64_t> captures_;  // stream that began to capture -> number of the graph, or 0
+  std::uint32_t captured_commands_ = 0;         // since there have been captures
   static constexpr std::uint32_t kMostCaptured = 1u << 20;
+  std::set<CUevent> graph_events_;
+  std::vector<std::function<void()>> kept_;  // the ends of what graphs may name
+  static constexpr std::size_t kMostKept = 1u << 16;
   CUstream text_stream_ = nullptr;                      // nothing ever runs in it; see forward_text()
   std::map<std::uint64_t, Mapping> mappings_;           // arena address -> memory behind it
   std::map<std::uint64_t, std::uint64_t> host_ranges_;  // host arena offset -> bytes, registered

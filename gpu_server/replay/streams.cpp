@@ -65,6 +65,8 @@ void replay(Session& session, const wire::EventDestroy& command) {
   if (!session.resolve(command.header, command.event, &event)) return;
   session.events.take(command.event);
   session.pending().forget_event(event);
+  if (session.was_in_graph(event))
+    return session.keep_for_graphs([&session, event] { session.driver().cuEventDestroy_v2(event); });
   session.note(command.header, session.driver().cuEventDestroy_v2(event));
 }
 

@@ -30,7 +30,7 @@ CUresult Session::map_physical(Physical& physical, std::uint64_t handle, std::ui
   const CUresult result = driver().cuMemMap(address, bytes, offset, physical.memory, 0);
   if (result != CUDA_SUCCESS) return result;
   ++physical.mappings;
-  mappings_.emplace(address, Mapping{bytes, {}, handle});
+  mappings_.emplace(address, Mapping{bytes, {}, handle, false});
   return CUDA_SUCCESS;
 }
 
@@ -42,6 +42,17 @@ CUresult Session::unmap_physical(std::uint64_t address) {
   mappings_.erase(found);
   if (Physical* physical = allocations.find(handle)) --physical->mappings;
   drop_physical(handle);
+  return CUDA_SUCCESS;
+}
+
+CUresult Session::set_access(std::uint64_t address, std::uint64_t bytes, CUmemAccess_flags flags) {
+  CUmemAccessDesc access{};
+  access.location = {CU_MEM_LOCATION_TYPE_DEVICE, device_.ordinal()};
+  access.flags = flags;
+  const CUresult result = driver().cuMemSetAccess(address, bytes, &access, 1);
+  if (result != CUDA_SUCCESS) return result;
+  for (auto range = mappings_.find(address); range != mappings_.end() && range->first < address + bytes; ++range)
+    range->second.accessible = flags != CU_MEM_ACCESS_FLAGS_PROT_NONE;
   return CUDA_SUCCESS;
 }
 
@@ -114,10 +125,8 @@ void replay(Session& session, const wire::PhysicalSetAccess& command) {
       command.flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE) {
     return session.protocol_error("PhysicalSetAccess asks for an access that does not exist");
   }
-  CUmemAccessDesc access{};
-  access.location = {CU_MEM_LOCATION_TYPE_DEVICE, session.device().ordinal()};
-  access.flags = static_cast<CUmemAccess_flags>(command.flags);
-  session.reply(command.header, session.driver().cuMemSetAccess(command.address, command.bytes, &access, 1));
+  session.reply(command.header, session.set_access(command.address, command.bytes,
+                                                   static_cast<CUmemAccess_flags>(command.flags)));
 }
 
 }  // namespace tfusion::replay

@@ -9,6 +9,8 @@
 #include "call.hpp"
 #include "context.hpp"
 #include "objects.hpp"
+#include "own_context.hpp"
+#include "pool.hpp"
 
 namespace tfusion::hook {
 
@@ -75,10 +77,11 @@ CUresult create(CUarray* out, const CUDA_ARRAY3D_DESCRIPTOR& descriptor) {
   wire::ArrayCreate command{};
   command.array = handle;
   describe(command, shape);
-  const CUresult result = call(command);
+  const CUresult result = with_unused_pool_memory([&] { return call(command); });
   if (result != CUDA_SUCCESS) {
     arrays().erase(handle);
   } else {
+    own(Owned::array, handle);
     *out = reinterpret_cast<CUarray>(handle);
   }
   return result;
@@ -135,6 +138,7 @@ CUresult cuArrayDestroy(CUarray hArray) {
   const CUresult drained = drain();  // work may still touch it
   if (drained != CUDA_SUCCESS && enter() != CUDA_SUCCESS) return drained;
   if (!arrays().retire(number(hArray))) return CUDA_ERROR_INVALID_HANDLE;
+  disown(Owned::array, number(hArray));
   wire::ArrayDestroy command{};
   command.array = number(hArray);
   const CUresult result = call(command);
@@ -192,10 +196,11 @@ CUresult cuMipmappedArrayCreate(CUmipmappedArray* pHandle, const CUDA_ARRAY3D_DE
   command.mipmapped = handle;
   describe(command, shape);
   command.levels = numMipmapLevels;
-  const CUresult result = call(command);
+  const CUresult result = with_unused_pool_memory([&] { return call(command); });
   if (result != CUDA_SUCCESS) {
     mipmapped_arrays().erase(handle);
   } else {
+    own(Owned::mipmapped_array, handle);
     *pHandle = reinterpret_cast<CUmipmappedArray>(handle);
   }
   return result;
@@ -246,6 +251,7 @@ CUresult cuMipmappedArrayDestroy(CUmipmappedArray hMipmappedArray) {
     }
   }
   if (!mipmapped_arrays().retire(number(hMipmappedArray))) return CUDA_ERROR_INVALID_HANDLE;
+  disown(Owned::mipmapped_array, number(hMipmappedArray));
   for (const std::uint64_t handle : levels) arrays().retire(handle);
   wire::MipmappedArrayDestroy command{};
   command.mipmapped = number(hMipmappedArray);

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <set>
 
 #include "api.hpp"
 #include "call.hpp"
@@ -19,7 +20,12 @@ namespace tfusion::hook {
 
 namespace {
 
-constinit std::atomic<int> captures{0};
+constinit std::atomic<int> captures{0};  // under way, or about to be
+constinit std::mutex mutex;               // guards what follows and kept(); a leaf
+std::set<std::uint64_t>& origins() {      // streams that captures began in and have not ended in
+  static auto& set = *new std::set<std::uint64_t>;
+  return set;
+}
 
 struct Info {
   CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
@@ -58,12 +64,12 @@ CUresult ask(std::uint64_t stream, bool dependencies, Info* out) {
   }
 }
 
-// What the program's pointers into a capture's dependencies point to: valid until the stream is asked again.
+// What the program's pointers into a capture's dependencies point to: valid until the stream is asked again, or
+// nothing is captured any more.
 struct Kept {
   std::vector<CUgraphNode> nodes;
   std::vector<CUgraphEdgeData> edges;
 };
-constinit std::mutex kept_mutex;
 std::map<std::uint64_t, Kept>& kept() {
   static auto& map = *new std::map<std::uint64_t, Kept>;
   return map;
@@ -86,7 +92,7 @@ CUresult capture_info(CUstream stream, CUstreamCaptureStatus* status, cuuint64_t
     if (count != nullptr) *count = info.nodes.size();
     return CUDA_SUCCESS;
   }
-  std::lock_guard lock(kept_mutex);
+  std::lock_guard lock(mutex);
   Kept& keep = kept()[on];
   keep = {std::move(info.nodes), std::move(info.edges)};
   *nodes = keep.nodes.data();
@@ -99,6 +105,12 @@ CUresult capture_info(CUstream stream, CUstreamCaptureStatus* status, cuuint64_t
     return CUDA_ERROR_LOSSY_QUERY;  // the caller's function cannot say what kind of edges these are
   }
   return CUDA_SUCCESS;
+}
+
+// The capture that began in this stream is over, if one did.
+void over(std::uint64_t stream) {
+  std::lock_guard lock(mutex);
+  if (origins().erase(stream) > 0 && captures.fetch_sub(1) == 1) kept().clear();
 }
 
 CUresult begin(CUstream stream, CUstreamCaptureMode mode, CUgraph graph, const CUgraphNode* nodes,
@@ -117,7 +129,8 @@ CUresult begin(CUstream stream, CUstreamCaptureMode mode, CUgraph graph, const C
   // Before the call: another thread's question may come between the capture's begin and its answer here.
   captures.fetch_add(1);
   const CUresult result = call(command, nullptr, tail.data(), static_cast<std::uint32_t>(tail.size()));
-  if (result != CUDA_SUCCESS) captures.fetch_sub(1);
+  std::lock_guard lock(mutex);
+  if (result != CUDA_SUCCESS || !origins().insert(command.stream).second) captures.fetch_sub(1);
   return result;
 }
 
@@ -143,8 +156,15 @@ bool is_capturing(std::uint64_t stream) {
   return result == CUDA_ERROR_STREAM_CAPTURE_IMPLICIT || info.status != CU_STREAM_CAPTURE_STATUS_NONE;
 }
 
+void capturing_stream_ends(std::uint64_t stream) {
+  if (captures.load(std::memory_order_acquire) > 0) over(stream);
+}
+
 void forget_captures() {
-  captures.store(0);
+  std::lock_guard lock(mutex);
+  captures.fetch_sub(static_cast<int>(origins().size()));
+  origins().clear();
+  kept().clear();
 }
 
 namespace api {
@@ -174,9 +194,7 @@ CUresult cuStreamEndCapture(CUstream hStream, CUgraph* phGraph) {
   if (result == CUDA_SUCCESS) *phGraph = reinterpret_cast<CUgraph>(reply.graph);
   const bool goes_on = result == CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD ||
                        result == CUDA_ERROR_ILLEGAL_STATE || result == CUDA_ERROR_STREAM_CAPTURE_UNMATCHED;
-  int now = captures.load();
-  while (!goes_on && now > 0 && !captures.compare_exchange_weak(now, now - 1)) {
-  }
+  if (!goes_on) over(command.stream);
   return result;
 }
 

@@ -9,6 +9,9 @@ namespace tfusion::hook {
 // else the worker is asked, as captures spread through events.
 bool is_capturing(std::uint64_t stream);
 
+// The stream was destroyed, and with it a capture that began in it.
+void capturing_stream_ends(std::uint64_t stream);
+
 // The context was reset.
 void forget_captures();
 

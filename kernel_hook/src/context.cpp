@@ -10,6 +10,7 @@
 #include "arena_heap.hpp"
 #include "call.hpp"
 #include "capture.hpp"
+#include "graph.hpp"
 #include "managed.hpp"
 #include "objects.hpp"
 #include "own_context.hpp"
@@ -84,6 +85,7 @@ CUresult destroy_primary() {
   forget_objects();
   forget_pools();
   forget_captures();
+  forget_user_objects();
   forget_managed();
   forget_registered();
   forget_virtual_memory();

@@ -193,7 +193,9 @@ CUresult copy_batch(const CUdeviceptr* destinations, const CUdeviceptr* sources,
       attribute_indices[0] != 0) {
     return CUDA_ERROR_INVALID_VALUE;
   }
-  if (number(stream) <= 1) return CUDA_ERROR_INVALID_VALUE;  // batches are for streams of the program's own
+  std::uint64_t on = 0;
+  if (CUresult r = stream_on_wire(stream, &on); r != CUDA_SUCCESS) return r;
+  if (on == kLegacyStream) return CUDA_ERROR_INVALID_VALUE;  // batches are for any stream but that
   for (std::size_t i = 0; i < count; ++i) {
     const CUresult result = copy(Direction::any, destinations[i], sources[i], sizes[i], stream, false);
     if (result == CUDA_SUCCESS) continue;

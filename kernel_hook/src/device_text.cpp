@@ -66,8 +66,10 @@ void print_device_text() {
     text.read.store(read, std::memory_order_release);
     if (text.more.load(std::memory_order_relaxed) == 0) break;
     wire::TextNext command{};
-    Reply reply;
-    if (call_with(reply, command) != CUDA_SUCCESS) break;
+    // The caller may hold a reply slot already, and so may others that wait for the mutex: with all slots taken
+    // by them, waiting for one would never end. The next of them goes on.
+    Reply reply(std::try_to_lock);
+    if (!reply.valid() || call_with(reply, command) != CUDA_SUCCESS) break;
   }
   printing = false;
 }

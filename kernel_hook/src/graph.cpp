@@ -108,7 +108,7 @@ CUresult instantiate(CUgraph graph, std::uint64_t flags, Instantiated* out) {
   out->exec = reinterpret_cast<CUgraphExec>(reply.exec);
   out->error_node = reinterpret_cast<CUgraphNode>(reply.error_node);
   out->outcome = static_cast<CUgraphInstantiateResult>(reply.outcome);
-  if (result == CUDA_SUCCESS) exec_holds_as(command.graph, reply.exec);
+  if (result == CUDA_SUCCESS) holds_as_well(command.graph, reply.exec);
   return result;
 }
 
@@ -130,6 +130,7 @@ CUresult send_exec(CUgraphExec exec, CUstream stream) {
   Command command{};
   command.exec = number(exec);
   if (CUresult r = stream_on_wire(stream, &command.stream); r != CUDA_SUCCESS) return r;
+  exec_launched(command.exec, command.stream);
   return post(command);
 }
 
@@ -178,7 +179,7 @@ CUresult cuGraphClone(CUgraph* phGraphClone, CUgraph originalGraph) {
   wire::GraphCloneReply reply{};
   const CUresult result = call(command, &reply);
   if (result != CUDA_SUCCESS) return result;
-  exec_holds_as(command.graph, reply.clone);
+  holds_as_well(command.graph, reply.clone);
   *phGraphClone = reinterpret_cast<CUgraph>(reply.clone);
   return CUDA_SUCCESS;
 }
@@ -318,6 +319,7 @@ CUresult cuGraphExecUpdate_v2(CUgraphExec hGraphExec, CUgraph hGraph,
   resultInfo->result = static_cast<CUgraphExecUpdateResult>(reply.outcome);
   resultInfo->errorNode = reinterpret_cast<CUgraphNode>(reply.error_node);
   resultInfo->errorFromNode = reinterpret_cast<CUgraphNode>(reply.error_from);
+  if (result == CUDA_SUCCESS) exec_holds_instead(command.graph, command.exec);
   return result;
 }
 

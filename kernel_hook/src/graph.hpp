@@ -47,9 +47,14 @@ void deliver_list(const std::vector<T>& items, T* out, std::size_t* count) {
   if (*count > items.size()) *count = items.size();
 }
 
-// User objects that a graph holds are held by its executables and clones as well, and end with the last of
-// them.
+// User objects that a graph holds are held by its executables and clones as well, and by a graph that it became
+// a node of; they end with the last of them. An executable that is updated holds what its new graph does.
+void holds_as_well(std::uint64_t graph, std::uint64_t other);
+void exec_holds_instead(std::uint64_t graph, std::uint64_t exec);
+// What an executable held is let go behind its launches.
+void exec_launched(std::uint64_t exec, std::uint64_t stream);
 void graph_holds_no_more(std::uint64_t graph_or_exec);
-void exec_holds_as(std::uint64_t graph, std::uint64_t other);
+// The context was reset: no graph holds anything.
+void forget_user_objects();
 
 }  // namespace tfusion::hook

@@ -362,8 +362,10 @@ CUresult cuGraphAddHostNode(CUgraphNode* phGraphNode, CUgraph hGraph, const CUgr
 
 CUresult cuGraphAddChildGraphNode(CUgraphNode* phGraphNode, CUgraph hGraph, const CUgraphNode* dependencies,
                                   size_t numDependencies, CUgraph childGraph) {
-  return add_encoded(phGraphNode, hGraph, dependencies, numDependencies,
-                     [&](Encoded* out) { return encode_child(childGraph, out); });
+  const CUresult result = add_encoded(phGraphNode, hGraph, dependencies, numDependencies,
+                                      [&](Encoded* out) { return encode_child(childGraph, out); });
+  if (result == CUDA_SUCCESS) holds_as_well(number(childGraph), number(hGraph));
+  return result;
 }
 
 CUresult cuGraphAddEmptyNode(CUgraphNode* phGraphNode, CUgraph hGraph, const CUgraphNode* dependencies,
@@ -391,9 +393,9 @@ CUresult cuGraphAddNode_v2(CUgraphNode* phGraphNode, CUgraph hGraph, const CUgra
   if (CUresult r = encode(*nodeParams, &parameters); r != CUDA_SUCCESS) return r;
   const CUresult result = add(phGraphNode, hGraph, dependencies, dependencyData, numDependencies, parameters);
   // A child graph node answers with the graph that is its own from now on.
-  if (result == CUDA_SUCCESS && nodeParams->type == CU_GRAPH_NODE_TYPE_GRAPH)
-    return api::cuGraphChildGraphNodeGetGraph(*phGraphNode, &nodeParams->graph.graph);
-  return result;
+  if (result != CUDA_SUCCESS || nodeParams->type != CU_GRAPH_NODE_TYPE_GRAPH) return result;
+  holds_as_well(number(nodeParams->graph.graph), number(hGraph));
+  return api::cuGraphChildGraphNodeGetGraph(*phGraphNode, &nodeParams->graph.graph);
 }
 
 CUresult cuGraphAddNode(CUgraphNode* phGraphNode, CUgraph hGraph, const CUgraphNode* dependencies,
@@ -527,7 +529,10 @@ CUresult cuGraphExecHostNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode,
 
 CUresult cuGraphExecChildGraphNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode, CUgraph childGraph) {
   if (hGraphExec == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  return set(hGraphExec, hNode, [&](Encoded* out) { return encode_child(childGraph, out); });
+  const CUresult result =
+      set(hGraphExec, hNode, [&](Encoded* out) { return encode_child(childGraph, out); });
+  if (result == CUDA_SUCCESS) holds_as_well(number(childGraph), number(hGraphExec));
+  return result;
 }
 
 CUresult cuGraphExecEventRecordNodeSetEvent(CUgraphExec hGraphExec, CUgraphNode hNode, CUevent event) {

@@ -54,17 +54,24 @@ void* run_host_functions(void*) {
   }
 }
 
+CUresult send(HostCall::Kind kind, std::uint64_t stream, std::uint64_t named_stream, std::uint64_t code,
+              void* argument) {
+  if (CUresult r = start_host_thread(); r != CUDA_SUCCESS) return r;
+  wire::HostFunction command{};
+  command.stream = stream;
+  command.code = code;
+  command.argument = number(argument);
+  command.named_stream = named_stream;
+  command.kind = kind;
+  return post(command);
+}
+
 CUresult launch(HostCall::Kind kind, CUstream stream, std::uint64_t code, void* argument) {
   if (code == 0) return CUDA_ERROR_INVALID_VALUE;
   if (CUresult r = require_context(); r != CUDA_SUCCESS) return r;
-  wire::HostFunction command{};
-  if (CUresult r = stream_on_wire(stream, &command.stream); r != CUDA_SUCCESS) return r;
-  if (CUresult r = start_host_thread(); r != CUDA_SUCCESS) return r;
-  command.code = code;
-  command.argument = number(argument);
-  command.named_stream = number(stream);
-  command.kind = kind;
-  return post(command);
+  std::uint64_t on = 0;
+  if (CUresult r = stream_on_wire(stream, &on); r != CUDA_SUCCESS) return r;
+  return send(kind, on, number(stream), code, argument);
 }
 
 }  // namespace
@@ -84,6 +91,10 @@ CUresult start_host_thread() {
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_attr_destroy(&attributes);
   return started ? CUDA_SUCCESS : CUDA_ERROR_OPERATING_SYSTEM;
+}
+
+CUresult call_behind(std::uint64_t stream, void (*function)(void*), void* argument) {
+  return send(HostCall::function, stream, 0, reinterpret_cast<std::uint64_t>(function), argument);
 }
 
 namespace api {

@@ -60,7 +60,7 @@ bool place_of(const CUmemLocation& location, int* device) {
 // managed.
 template <typename Visit>
 bool for_range(std::uint64_t address, std::uint64_t bytes, Visit&& visit) {
-  if (bytes == 0) return false;
+  if (bytes == 0 || bytes > UINT64_MAX - address) return false;
   std::lock_guard lock(mutex);
   const std::uint64_t end = address + bytes;
   while (address < end) {

@@ -50,7 +50,7 @@ CUresult pointer_attribute(void* data, CUpointer_attribute which, std::uint64_t 
   const bool device = place.kind == Place::device;
   switch (which) {
     case CU_POINTER_ATTRIBUTE_CONTEXT:
-      return give(data, owner_of(device ? Owned::device_memory : Owned::host_memory, place.block.address));
+      return give(data, owner_of(device || managed ? Owned::device_memory : Owned::host_memory, place.block.address));
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
       return give(data, device || managed ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST);
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:

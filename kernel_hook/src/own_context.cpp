@@ -38,7 +38,7 @@ std::map<Belonging, std::uint64_t>& owners() {
   return map;
 }
 
-// What CUDA ends with a context, in an order in which nothing is ended that another still needs.
+// What CUDA ends with a context.
 void end(const Belonging& belonging) {
   const std::uint64_t handle = belonging.second;
   switch (belonging.first) {
@@ -50,6 +50,18 @@ void end(const Belonging& belonging) {
       break;
     case Owned::module:
       api::cuModuleUnload(reinterpret_cast<CUmodule>(handle));
+      break;
+    case Owned::texture:
+      api::cuTexObjectDestroy(handle);
+      break;
+    case Owned::surface:
+      api::cuSurfObjectDestroy(handle);
+      break;
+    case Owned::array:
+      api::cuArrayDestroy(reinterpret_cast<CUarray>(handle));
+      break;
+    case Owned::mipmapped_array:
+      api::cuMipmappedArrayDestroy(reinterpret_cast<CUmipmappedArray>(handle));
       break;
     case Owned::device_memory:
       api::cuMemFree_v2(handle);
@@ -185,12 +197,12 @@ CUresult cuCtxDestroy_v2(CUcontext ctx) {
   const CUresult drained = drain();
   end_context_storage(ctx);
   // Calls below need a current context; the one that ends will do, and it is there until they are done.
-  api::cuCtxPushCurrent_v2(ctx);
+  const bool pushed = api::cuCtxPushCurrent_v2(ctx) == CUDA_SUCCESS;  // not if the stack is full
   for (const Belonging& each : belongings) end(each);
-  api::cuCtxPopCurrent_v2(nullptr);
+  if (pushed) api::cuCtxPopCurrent_v2(nullptr);
   if (current_context() == ctx) api::cuCtxPopCurrent_v2(nullptr);
   std::lock_guard lock(mutex);
-  contexts().erase(number(ctx));
+  if (!contexts().erase(number(ctx))) return CUDA_ERROR_INVALID_CONTEXT;  // another thread was faster
   alive.fetch_sub(1);
   return drained;
 }

@@ -11,7 +11,18 @@
 
 namespace tfusion::hook {
 
-enum class Owned : int { stream, event, module, device_memory, host_memory };  // libraries are of no context
+// In the order in which a context ends them: nothing before what still needs it. Libraries are of no context.
+enum class Owned : int {
+  stream,
+  event,
+  module,
+  texture,
+  surface,
+  array,
+  mipmapped_array,
+  device_memory,
+  host_memory,
+};
 
 bool is_own_context(CUcontext context);
 bool own_contexts_alive();

@@ -219,13 +219,12 @@ bool release_unused_pool_memory() {
   if (unused_blocks.load() == 0) return false;
   const std::uint64_t mark = published();
   if (drain() != CUDA_SUCCESS) return false;
-  const std::uint64_t before = unused_blocks.load();
   pools_after_all(mark);
   std::lock_guard lock(mutex);
   for (const std::uint64_t handle : all_pools()) {
     if (PoolObject* pool = pools().find(handle)) trim(*pool, 0);
   }
-  return unused_blocks.load() < before;
+  return true;  // the wait itself may have given up what there was
 }
 
 CUresult leave_pool(std::uint64_t address) {
@@ -293,10 +292,10 @@ CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream) {
   std::uint64_t on = 0;
   if (CUresult r = stream_on_wire(hStream, &on); r != CUDA_SUCCESS) return r;
   if (is_capturing(on)) return static_cast<CUresult>(refuse("cuMemFreeAsync in a stream that captures"));
+  std::lock_guard lock(mutex);
   MemoryBlock block{};
   if (!device_heap().find(dptr, &block) || block.address != dptr) return CUDA_ERROR_INVALID_VALUE;
   disown(Owned::device_memory, dptr);
-  std::lock_guard lock(mutex);
   // Memory of cuMemAlloc may be freed in a stream as well: from then on it is the default pool's.
   std::uint64_t handle = the_default_pool();
   const auto found = live().find(dptr);

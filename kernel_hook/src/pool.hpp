@@ -15,7 +15,7 @@ CUresult allocate_device(std::uint64_t bytes, std::uint64_t* address);
 template <typename Ask>
 CUresult with_unused_pool_memory(Ask&& ask);
 
-// Gives up what pools keep; waits for the context's work. False if there was nothing.
+// Gives up what pools keep without using it; waits for the context's work. False if that cannot have helped.
 bool release_unused_pool_memory();
 
 // The block is about to be freed outside of its pool's order, if it is of one. CUDA_ERROR_INVALID_VALUE if it

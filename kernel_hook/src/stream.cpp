@@ -6,6 +6,7 @@
 
 #include "api.hpp"
 #include "call.hpp"
+#include "capture.hpp"
 #include "context.hpp"
 #include "objects.hpp"
 #include "own_context.hpp"
@@ -46,7 +47,8 @@ void release_thread_stream(void* value) {
 
 CUresult own_stream(std::uint64_t* wire) {
   const std::uint64_t epoch = reset_epoch.load(std::memory_order_relaxed);
-  if (thread_stream == 0 || thread_stream_epoch != epoch) {
+  // It also ends with a context of the program's own that was current when it was made.
+  if (thread_stream == 0 || thread_stream_epoch != epoch || streams().find(thread_stream) == nullptr) {
     static const pthread_key_t key = [] {
       pthread_key_t k{};
       pthread_key_create(&k, release_thread_stream);
@@ -141,6 +143,7 @@ CUresult cuStreamDestroy_v2(CUstream hStream) {
   wire::StreamDestroy command{};
   command.stream = number(hStream);
   const CUresult result = post(command);
+  capturing_stream_ends(number(hStream));
   streams().recycle(number(hStream));
   return result;
 }

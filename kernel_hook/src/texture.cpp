@@ -12,6 +12,7 @@
 #include "call.hpp"
 #include "context.hpp"
 #include "objects.hpp"
+#include "own_context.hpp"
 
 namespace tfusion::hook {
 
@@ -118,6 +119,7 @@ CUresult cuTexObjectCreate(CUtexObject* pTexObject, const CUDA_RESOURCE_DESC* pR
   wire::TextureCreateReply reply{};
   const CUresult result = call(command, &reply);
   if (result != CUDA_SUCCESS) return result;
+  own(Owned::texture, reply.texture);
   std::lock_guard lock(mutex);
   textures().insert_or_assign(reply.texture, object);
   *pTexObject = reply.texture;
@@ -131,6 +133,7 @@ CUresult cuTexObjectDestroy(CUtexObject texObject) {
     std::lock_guard lock(mutex);
     if (textures().erase(texObject) == 0) return CUDA_ERROR_INVALID_VALUE;
   }
+  disown(Owned::texture, texObject);
   wire::TextureDestroy command{};
   command.texture = texObject;
   return post(command);
@@ -164,6 +167,7 @@ CUresult cuSurfObjectCreate(CUsurfObject* pSurfObject, const CUDA_RESOURCE_DESC*
   wire::SurfaceCreateReply reply{};
   const CUresult result = call(command, &reply);
   if (result != CUDA_SUCCESS) return result;
+  own(Owned::surface, reply.surface);
   std::lock_guard lock(mutex);
   surfaces().insert_or_assign(reply.surface, *pResDesc);
   *pSurfObject = reply.surface;
@@ -176,6 +180,7 @@ CUresult cuSurfObjectDestroy(CUsurfObject surfObject) {
     std::lock_guard lock(mutex);
     if (surfaces().erase(surfObject) == 0) return CUDA_ERROR_INVALID_VALUE;
   }
+  disown(Owned::surface, surfObject);
   wire::SurfaceDestroy command{};
   command.surface = surfObject;
   return post(command);

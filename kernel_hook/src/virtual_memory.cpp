@@ -86,10 +86,12 @@ CUresult check_property(const CUmemAllocationProp* property) {
     return static_cast<CUresult>(refuse("cuMemCreate for host memory"));
   }
   if (property->location.id != 0) return CUDA_ERROR_INVALID_DEVICE;
-  if (property->requestedHandleTypes != CU_MEM_HANDLE_TYPE_NONE) {
-    return static_cast<CUresult>(refuse("cuMemCreate for handles that can be shared"));
-  }
-  return CUDA_SUCCESS;
+  // PyTorch's expandable segments ask for fabric handles, then for file descriptors, whatever the device says it
+  // has, and export none. The first is what devices without a fabric say; the second does no harm, as
+  // cuMemExportToShareableHandle is refused.
+  const bool known = property->requestedHandleTypes == CU_MEM_HANDLE_TYPE_NONE ||
+                     property->requestedHandleTypes == CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
+  return known ? CUDA_SUCCESS : CUDA_ERROR_NOT_SUPPORTED;
 }
 
 // Tells the worker when neither the program nor a mapping needs the memory. Called with the mutex held.

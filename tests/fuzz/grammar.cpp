@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <string>
 
 #include "commands.hpp"
+#include "grammar_graphs.hpp"
 #include "protocol/handle.hpp"
 #include "protocol/shared_memory.hpp"
 
@@ -102,6 +104,11 @@ class Model {
     if (!alive.empty()) return alive[random.below(alive.size())];
     return pack({kind, 1, static_cast<std::uint32_t>(random.below(3))});
   }
+  const GuessedGraphs& graphs() const { return graphs_; }
+  std::uint64_t physical_bytes(std::uint64_t allocation) const {
+    const auto found = physical_.find(allocation);
+    return found == physical_.end() ? kArenaPageBytes : found->second;
+  }
   // A page that has no memory, or the start of a range that has.
   std::uint64_t vacant_page(std::uint64_t base, Random& random) const {
     for (int i = 0; i < 8; ++i) {
@@ -113,11 +120,19 @@ class Model {
   }
   struct Range {
     std::uint64_t start, bytes;
+    bool physical = false;  // mapped by the client itself
   };
   const Range* range(std::uint64_t base, std::uint64_t arena_bytes, Random& random) const {
     if (ranges_.empty()) return nullptr;
     const Range& one = ranges_[random.below(ranges_.size())];
     return one.start - base < arena_bytes ? &one : nullptr;
+  }
+  const Range* mapping(Random& random) const {
+    const Range* found = nullptr;
+    for (const Range& range : ranges_) {
+      if (range.physical && (found == nullptr || random.one_in(3))) found = &range;
+    }
+    return found;
   }
 
  private:
@@ -127,6 +142,8 @@ class Model {
   }
   std::vector<std::uint64_t> alive_[kHandleKinds], gone_[kHandleKinds];
   std::vector<Range> ranges_;
+  std::map<std::uint64_t, std::uint64_t> physical_;  // allocation -> bytes
+  GuessedGraphs graphs_;
 };
 
 std::uint64_t get(const Bytes& input, std::size_t begin, const FieldInfo& field) {
@@ -158,8 +175,18 @@ void Model::see(const Bytes& input, std::size_t begin, std::size_t end) {
     }
   }
   const std::string_view what = info.name;
-  if (what == "MemoryCommit" || what == "HostCommit") ranges_.push_back(range);
-  if (what == "MemoryDecommit" || what == "HostDecommit") {
+  const auto field = [&](std::string_view name) {
+    std::uint64_t value = 0;
+    for (std::uint16_t i = 0; i < info.field_count; ++i) {
+      if (is(info.fields[i], name)) value = get(input, begin, info.fields[i]);
+    }
+    return value;
+  };
+  graphs_.see(what, field);
+  range.physical = what == "PhysicalMap";
+  if (what == "PhysicalCreate") physical_[field("allocation")] = range.bytes;
+  if (what == "MemoryCommit" || what == "HostCommit" || what == "PhysicalMap") ranges_.push_back(range);
+  if (what == "MemoryDecommit" || what == "HostDecommit" || what == "PhysicalUnmap") {
     std::erase_if(ranges_, [&](const Range& r) { return r.start == range.start; });
   }
   if (what == "ContextReset") *this = Model{};
@@ -212,19 +239,31 @@ void memory(Bytes& command, const wire::CommandInfo& info, const Model& model, R
   const bool host = what.starts_with("Host");
   const std::uint64_t base = host ? kHostArenaAddress : kDeviceArenaAddress;
   std::uint64_t start = model.vacant_page(base, random), bytes = kArenaPageBytes * (1 + random.below(4));
+  std::uint64_t within = random.one_in(30) ? any_number(random) : 0;  // of an allocation
   if (what.ends_with("Decommit")) {
     if (const Model::Range* range = model.range(base, host ? kHostArenaBytes : kDeviceArenaBytes, random);
         range != nullptr) {
       start = range->start, bytes = range->bytes;
     }
+  } else if (what == "PhysicalUnmap" || what == "PhysicalSetAccess") {
+    if (const Model::Range* range = model.mapping(random); range != nullptr)
+      start = range->start, bytes = range->bytes;
+  } else if (what == "PhysicalMap") {
+    for (std::uint16_t i = 0; i < info.field_count; ++i) {
+      if (is(info.fields[i], "allocation")) bytes = model.physical_bytes(get(command, 0, info.fields[i]));
+    }
+    if (bytes > kArenaPageBytes && random.one_in(3)) bytes -= kArenaPageBytes, within = kArenaPageBytes;
+  } else if (what == "PhysicalCreate") {
+    bytes = kArenaPageBytes * (1 + random.below(2));
   }
   if (random.one_in(kSlip)) start = any_number(random);
   if (random.one_in(kSlip)) bytes = any_number(random);
   for (std::uint16_t i = 0; i < info.field_count; ++i) {
     const FieldInfo& field = info.fields[i];
     if (is(field, "address")) put(command, field, start);
-    if (is(field, "offset")) put(command, field, start - base);
+    if (is(field, "offset")) put(command, field, host ? start - base : within);
     if (is(field, "bytes")) put(command, field, bytes);
+    if (is(field, "flags")) put(command, field, random.one_in(kSlip) ? 2 : random.one_in(4) ? random.below(2) : 3);
   }
 }
 
@@ -386,6 +425,24 @@ Bytes tail_for(Bytes& command, const wire::CommandInfo& info, const Model& model
     }
     set(command, info, "attribute_count", count);
   };
+  auto graph_tail = [&] {
+    const std::uint64_t count = random.one_in(kSlip) ? any_number(random) % 70 : random.below(3);
+    const bool data = count > 0 && random.one_in(6);
+    const bool twice = what == "GraphChangeEdges";
+    if (what != "GraphNodeSet") {
+      for (std::uint64_t i = 0; i < (twice ? 2 : 1) * count; ++i) append(tail, model.graphs().node(random));
+      if (data) tail.resize(tail.size() + count * sizeof(CUgraphEdgeData));
+      set(command, info, "dependencies", random.one_in(kSlip) ? any_number(random) : count);
+      set(command, info, "edges", data ? count : 0);
+    }
+    for (std::uint16_t i = 0; i < info.field_count; ++i) {
+      if (!is(info.fields[i], "type")) continue;
+      const Session session{[&](HandleKind kind) { return handle(kind, false, model, random); },
+                            [&] { return address(model, random); }, [&] { return any_number(random); }};
+      const Bytes does = node_parameters(get(command, 0, info.fields[i]), model.graphs(), session, random);
+      tail.insert(tail.end(), does.begin(), does.end());
+    }
+  };
   if (what == "LaunchKernel") {
     attributes();
     const std::size_t bytes = random.below(random.one_in(10) ? 40'000 : 200);
@@ -406,6 +463,9 @@ Bytes tail_for(Bytes& command, const wire::CommandInfo& info, const Model& model
     set(command, info, "rank", rank);
     const std::uint64_t words = kind == 0 ? 4 * rank - 1 : 3 * rank - 1 + 2 * (rank - 2);
     for (std::uint64_t i = 0; i < words; ++i) append(tail, any_number(random));
+  } else if (what == "GraphAddNode" || what == "GraphNodeSet" || what == "GraphChangeEdges" ||
+             what == "CaptureBegin" || what == "CaptureUpdate") {
+    graph_tail();
   } else if (what == "CopyInline") {
     tail.resize(random.one_in(10) ? random.below(20'000) : 1 + random.below(100));
   } else {
@@ -420,12 +480,18 @@ Bytes command(std::uint16_t opcode, const Model& model, Random& random) {
   for (std::uint16_t i = 0; i < info.field_count; ++i) {
     const FieldInfo& field = info.fields[i];
     if (field.kind == FieldKind::scalar) {
-      if (!image_field(made, info, field, model, random)) scalar(made, info, field, model, random);
+      std::uint64_t guessed = 0;
+      if (!random.one_in(kSlip) && model.graphs().value(info, field, random, &guessed)) {
+        put(made, field, guessed);
+      } else if (!image_field(made, info, field, model, random)) {
+        scalar(made, info, field, model, random);
+      }
     } else {
       put(made, field, handle(kind_of(field.kind), makes_new(field.kind), model, random));
     }
   }
-  if (std::string_view(info.name).ends_with("ommit")) memory(made, info, model, random);
+  const std::string_view what = info.name;
+  if (what.ends_with("ommit") || what.starts_with("Physical")) memory(made, info, model, random);
   Bytes tail = tail_for(made, info, model, random);
   if (random.one_in(kSlip)) tail.resize(random.below(tail.size() + 20));
   if (!info.tail && !random.one_in(kSlip)) tail.clear();
@@ -470,20 +536,110 @@ std::vector<std::size_t> starts(const Bytes& input) {
 
 namespace {
 
+// A command with some of its fields as given.
+Bytes with(std::string_view name, const std::vector<std::pair<std::string_view, std::uint64_t>>& fields,
+           const Model& model, Random& random) {
+  const std::uint16_t opcode = opcode_named(name);
+  Bytes made = command(opcode, model, random);
+  for (const auto& [field, value] : fields) set(made, wire::kCommands[opcode], field, value);
+  return made;
+}
+
+// A capture as programs make them: begun, forked to another stream by an event, worked in, joined, ended;
+// each part may be missing.
+std::vector<Bytes> capture(const Model& model, Random& random) {
+  static const std::string_view kWork[] = {"LaunchKernel", "Memset",      "CopyBetween",  "HostFunction",
+                                           "GraphLaunch",  "CopyToReply", "CopyInline",   "CopyFromStaging",
+                                           "CaptureInfo",  "GraphAddNode", "CaptureUpdate", "CopyToStaging",
+                                           "GraphDestroyNode", "GraphDestroy", "Copy3DBetween"};
+  std::vector<Bytes> all;
+  const std::uint64_t first = handle(HandleKind::stream, false, model, random);
+  const std::uint64_t second = handle(HandleKind::stream, false, model, random);
+  const std::uint64_t event = handle(HandleKind::event, false, model, random);
+  auto say = [&](std::string_view name, std::vector<std::pair<std::string_view, std::uint64_t>> fields) {
+    if (!random.one_in(12)) all.push_back(with(name, fields, model, random));
+  };
+  auto work = [&](std::uint64_t stream) {
+    for (std::uint64_t n = random.below(5); n > 0; --n)
+      say(kWork[random.below(std::size(kWork))], {{"stream", stream}});
+  };
+  say("CaptureBegin", {{"stream", first}});
+  work(first);
+  if (random.one_in(2)) {
+    say("EventRecord", {{"hEvent", event}, {"hStream", first}});
+    say("StreamWaitEvent", {{"hStream", second}, {"hEvent", event}, {"Flags", 0}});
+    work(second), work(first);
+    if (random.one_in(6)) say("StreamDestroy", {{"stream", random.one_in(2) ? first : second}});
+    say("EventRecord", {{"hEvent", event}, {"hStream", second}});
+    say("StreamWaitEvent", {{"hStream", first}, {"hEvent", event}, {"Flags", 0}});
+  }
+  work(first);
+  if (random.one_in(20)) say("ContextReset", {});
+  if (!random.one_in(4)) say("CaptureEnd", {{"stream", first}});
+  if (random.one_in(2)) say("GraphInstantiate", {{"flags", 0}});
+  return all;
+}
+
+// A graph that outlives what it uses: made, what its node names ended, then run and asked about.
+std::vector<Bytes> outlive(Model model, Random& random) {
+  static const std::pair<std::string_view, std::uint64_t> kEnds[] = {
+      {"ModuleUnload", CU_GRAPH_NODE_TYPE_KERNEL},       {"EventDestroy", CU_GRAPH_NODE_TYPE_WAIT_EVENT},
+      {"EventDestroy", CU_GRAPH_NODE_TYPE_EVENT_RECORD}, {"GraphDestroyNode", CU_GRAPH_NODE_TYPE_GRAPH},
+      {"GraphDestroy", CU_GRAPH_NODE_TYPE_GRAPH},        {"GraphNodeGet", CU_GRAPH_NODE_TYPE_HOST},
+      {"MemoryDecommit", CU_GRAPH_NODE_TYPE_MEMCPY}};
+  const auto one = kEnds[random.below(std::size(kEnds))];
+  const std::string_view end = one.first;
+  const std::uint64_t type = one.second;
+  std::vector<Bytes> all;
+  auto say = [&](std::string_view name) {
+    if (random.one_in(12)) return;
+    const std::uint16_t opcode = opcode_named(name);
+    // What a node carries goes by its type, so the command is made until it has the one that is wanted.
+    for (int i = 0; i < 40; ++i) {
+      Bytes made = command(opcode, model, random);
+      if (name == "GraphAddNode") {
+        const wire::CommandInfo& info = wire::kCommands[opcode];
+        std::uint64_t made_type = 0;
+        for (std::uint16_t f = 0; f < info.field_count; ++f) {
+          if (is(info.fields[f], "type")) made_type = get(made, 0, info.fields[f]);
+        }
+        if (made_type != type) continue;
+      }
+      model.see(made, 0, made.size());
+      all.push_back(std::move(made));
+      return;
+    }
+  };
+  for (const std::string_view name :
+       {std::string_view("GraphCreate"), std::string_view("GraphAddNode"), std::string_view("GraphNodeGet"),
+        std::string_view("GraphInstantiate"), end, std::string_view("GraphLaunch"),
+        std::string_view("GraphNodeGet"), std::string_view("GraphList")}) {
+    say(name);
+  }
+  return all;
+}
+
 Bytes generate_on(Model model, Random& random, std::size_t commands) {
   // What others need comes first, more often than chance would have it.
   static const std::string_view kFirst[] = {
       "StreamCreate", "EventCreate", "MemoryCommit",         "HostCommit",
-      "ModuleLoad",   "LinkCreate",  "ModuleGetKernel",      "ModuleGetGlobal",
-      "LinkAdd",      "ArrayCreate", "MipmappedArrayCreate", "MipmappedArrayGetLevel"};
+      "ModuleLoad",   "LinkCreate",    "ModuleGetKernel",      "ModuleGetGlobal",
+      "LinkAdd",      "ArrayCreate",   "MipmappedArrayCreate", "MipmappedArrayGetLevel",
+      "GraphCreate",  "GraphAddNode",  "GraphInstantiate",     "PhysicalCreate",
+      "PhysicalMap",  "PhysicalSetAccess", "StreamCreate",     "EventCreate"};
   Bytes all;
-  for (std::size_t i = 0; i < commands; ++i) {
-    const std::uint16_t opcode = random.one_in(i < commands / 2 ? 4 : 1)
-                                     ? any_opcode(random)
-                                     : opcode_named(kFirst[random.below(std::size(kFirst))]);
-    const Bytes one = command(opcode, model, random);
+  auto say = [&](const Bytes& one) {
     model.see(one, 0, one.size());
     all.insert(all.end(), one.begin(), one.end());
+  };
+  for (std::size_t i = 0; i < commands; ++i) {
+    if (random.one_in(8)) {
+      for (const Bytes& one : random.one_in(3) ? outlive(model, random) : capture(model, random)) say(one);
+      continue;
+    }
+    say(command(random.one_in(i < commands / 2 ? 4 : 1) ? any_opcode(random)
+                                                        : opcode_named(kFirst[random.below(std::size(kFirst))]),
+                model, random));
   }
   return all;
 }

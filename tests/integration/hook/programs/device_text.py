@@ -3,6 +3,7 @@
 import ctypes
 import os
 import tempfile
+import threading
 
 from learner import compile_ptx, cu, launch, ok, start, u32
 
@@ -14,7 +15,7 @@ extern "C" __global__ void chatter(int lines) {
   for (int i = 0; i < lines; ++i) printf("line %06d of the flood, with words to fill it up a little more\n", i);
 }
 """
-start()
+context = start()
 libc = ctypes.CDLL(None)
 module = ok(cu.cuModuleLoadData(compile_ptx(SOURCE)))
 greet, chatter = (ok(cu.cuModuleGetFunction(module, n)) for n in (b"greet", b"chatter"))
@@ -54,4 +55,25 @@ assert got == [f"line {i:06d} of the flood, with words to fill it up a little mo
     got[:3],
 )
 
+# More threads than there are places for replies wait for a kernel that printed more than the ring holds.
+with tempfile.TemporaryFile() as captured:
+    real = os.dup(1)
+    os.dup2(captured.fileno(), 1)
+    waiting = threading.Barrier(101)
+
+    def wait() -> None:
+        ok(cu.cuCtxSetCurrent(context))
+        waiting.wait()
+        ok(cu.cuStreamSynchronize(stream))
+
+    threads = [threading.Thread(target=wait) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    ok(launch(chatter, 1, 1, u32(lines), stream=stream))
+    waiting.wait()
+    for thread in threads:
+        thread.join()
+    ok(cu.cuCtxSynchronize())
+    assert os.pread(captured.fileno(), os.fstat(captured.fileno()).st_size, 0).decode().splitlines() == got
+    os.dup2(real, 1)
 print("ok")

@@ -153,6 +153,39 @@ assert freed == []
 ok(cu.cuGraphExecDestroy(held))
 assert freed == [33]
 
+def held_by_a_graph(number: int) -> object:
+    """A graph of one empty node that alone holds an object whose destructor notes the number."""
+    thing = ok(cu.cuUserObjectCreate(number, ctypes.cast(destroy, ctypes.c_void_p).value, 1, int(CREATE)))
+    holder = ok(cu.cuGraphCreate(0))
+    ok(cu.cuGraphAddEmptyNode(holder, None, 0))
+    ok(cu.cuGraphRetainUserObject(holder, thing, 1, int(cu.CUuserObjectRetain_flags.CU_GRAPH_USER_OBJECT_MOVE)))
+    return holder
+
+
+freed.clear()
+holder, outer = held_by_a_graph(1), ok(cu.cuGraphCreate(0))
+ok(cu.cuGraphAddChildGraphNode(outer, None, 0, holder))
+ok(cu.cuGraphDestroy(holder))
+assert freed == []  # what a child graph held, its parent holds
+ok(cu.cuGraphDestroy(outer))
+assert freed == [1]
+
+# An executable lets go behind its launches, when it is updated as when it ends.
+freed.clear()
+graphs = [held_by_a_graph(n) for n in (2, 3)]
+held = ok(cu.cuGraphInstantiate(graphs[0], 0))
+ok(cu.cuGraphDestroy(graphs[0]))
+words[0] = 0
+ok(launch(spin, 1, 1, u64(pinned), stream=stream))
+ok(cu.cuGraphLaunch(held, stream))
+ok(cu.cuGraphExecUpdate(held, graphs[1]))
+ok(cu.cuGraphDestroy(graphs[1]))
+ok(cu.cuGraphExecDestroy(held))
+assert freed == []
+words[0] = 1
+ok(cu.cuStreamSynchronize(stream))
+assert freed == [2, 3]
+
 # --- what goes wrong is an error, and the session goes on
 fails(cu.cuStreamEndCapture(stream), "ILLEGAL_STATE")
 ok(cu.cuStreamBeginCapture(stream, GLOBAL))
@@ -164,6 +197,10 @@ ok(cu.cuEventRecord(fork, stream))
 ok(cu.cuStreamWaitEvent(side, fork, 0))
 ok(launch(add, 1, 1, u64(data), u32(1), u32(1), stream=side))
 fails(cu.cuStreamEndCapture(stream), "STREAM_CAPTURE_UNJOINED")
+brief = ok(cu.cuStreamCreate(1))
+ok(cu.cuStreamBeginCapture(brief, GLOBAL))
+ok(cu.cuStreamDestroy(brief))  # ends its capture
+assert ok(cu.cuStreamIsCapturing(stream)) == Status.CU_STREAM_CAPTURE_STATUS_NONE
 ok(cu.cuGraphExecDestroy(executable))
 ok(cu.cuGraphDestroy(ended))
 fails(cu.cuGraphGetNodes(ended, 4), "INVALID_VALUE")
@@ -174,4 +211,10 @@ fails(cu.cuGraphAddMemsetNode(foreign, None, 0, fill, context), "INVALID_VALUE")
 ok(cu.cuCtxSynchronize())
 ok(launch(add, 1, N, u64(data), u32(1), u32(N), stream=stream))
 ok(cu.cuStreamSynchronize(stream))
+
+# --- a reset ends all graphs, and with them what they held
+freed.clear()
+held_by_a_graph(4)
+ok(cu.cuDevicePrimaryCtxReset(0))
+assert freed == [4]
 print("ok")

@@ -59,6 +59,7 @@ for which, expected in (("READ_MOSTLY", 1), ("PREFERRED_LOCATION", 0), ("LAST_PR
     assert ok(cu.cuMemRangeGetAttribute(4, asked, memory, 4 * n)) == expected
 fails(cu.cuMemAdvise(device, 4 * n, cu.CUmem_advise.CU_MEM_ADVISE_SET_READ_MOSTLY, place), "INVALID_VALUE")
 fails(cu.cuMemPrefetchAsync(device, 4 * n, place, 0, 0), "INVALID_VALUE")
+fails(cu.cuMemPrefetchAsync(memory, (1 << 64) - 1, place, 0, 0), "INVALID_VALUE")  # past the end of all addresses
 place.id = 3
 fails(cu.cuMemPrefetchAsync(memory, 4 * n, place, 0, 0), "INVALID_DEVICE")
 

@@ -1,5 +1,6 @@
 """Allocation, the slice's limit, and copies of every size that takes another way."""
 
+import ctypes
 import itertools
 
 import numpy as np
@@ -105,6 +106,22 @@ ok(cu.cuMemcpyBatchAsync(*batch, [attributes], [0], 1, stream))
 ok(cu.cuStreamSynchronize(stream))
 assert (target == source).all()
 fails(cu.cuMemcpyBatchAsync(*batch, [attributes], [0], 1, 0), "INVALID_VALUE")
+ok(cu.cuMemcpyBatchAsync(*batch, [attributes], [0], 1, cu.CUstream(2)))  # the thread's own default stream
+fails(cu.cuMemcpyBatchAsync(*batch, [attributes], [0], 1, cu.CUstream(1)), "INVALID_VALUE")
+# The variant for which that is stream 0.
+lists = [(ctypes.c_uint64 * 1)(v) for v in (int(first), source.ctypes.data, 64, 0)]
+per_thread = ctypes.CDLL("libcuda.so.1").cuMemcpyBatchAsync_v2_ptsz
+assert (
+    per_thread(
+        *(ctypes.c_void_p(ctypes.addressof(v)) for v in lists[:3]),
+        ctypes.c_size_t(1),
+        ctypes.c_void_p(attributes.getPtr()),
+        ctypes.c_void_p(ctypes.addressof(lists[3])),
+        ctypes.c_size_t(1),
+        None,
+    )
+    == 0
+)
 ok(cu.cuMemsetD32(first, 7, 16))
 current = ok(cu.cuCtxGetCurrent())
 ok(cu.cuMemcpyPeer(second, current, first, current, 64))

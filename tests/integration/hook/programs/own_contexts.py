@@ -31,6 +31,15 @@ ok(cu.cuMemcpyDtoH(ctypes.addressof(word), data, 4))
 assert word.value == 5
 mine = ok(cu.cuMemAlloc(4 * MIB))
 pinned = ok(cu.cuMemHostAlloc(4096, 0))
+managed = ok(cu.cuMemAllocManaged(4096, 1))
+assert int(ok(cu.cuPointerGetAttribute(whose, managed))) == int(second)
+shape = cu.CUDA_ARRAY3D_DESCRIPTOR()
+shape.Width, shape.Height, shape.NumChannels, shape.Format = 1024, 1024, 4, cu.CUarray_format.CU_AD_FORMAT_FLOAT
+array, levels = ok(cu.cuArray3DCreate(shape)), ok(cu.cuMipmappedArrayCreate(shape, 3))
+resource = cu.CUDA_RESOURCE_DESC()
+resource.resType = cu.CUresourcetype.CU_RESOURCE_TYPE_ARRAY
+resource.res.array.hArray = array
+texture = ok(cu.cuTexObjectCreate(resource, cu.CUDA_TEXTURE_DESC(), None))
 assert int(ok(cu.cuCtxPopCurrent())) == int(second)
 assert int(ok(cu.cuCtxGetCurrent())) == int(first)
 ok(cu.cuCtxPushCurrent(second))
@@ -56,6 +65,10 @@ ok(cu.cuCtxDestroy(second))
 assert int(ok(cu.cuCtxGetCurrent())) == int(first)
 fails(cu.cuMemFree(mine), "INVALID_VALUE")
 fails(cu.cuMemFreeHost(pinned), "INVALID_VALUE")
+fails(cu.cuMemFree(managed), "INVALID_VALUE")
+fails(cu.cuTexObjectDestroy(texture), "INVALID_VALUE")
+fails(cu.cuArrayDestroy(array), "INVALID_HANDLE")
+fails(cu.cuMipmappedArrayDestroy(levels), "INVALID_HANDLE")
 fails(cu.cuCtxSetCurrent(second), "INVALID_CONTEXT")
 fails(cu.cuCtxDestroy(second), "INVALID_CONTEXT")
 ok(launch(add, 1, 64, u64(data), u32(1), u32(64), stream=stream))
@@ -95,6 +108,15 @@ fails(cu.cuEventQuery(event), "INVALID_HANDLE")
 again = ok(cu.cuCtxCreate(None, 0, 0))
 assert ok(cu.cuMemGetInfo())[0] == free
 fails(cu.cuCtxCreate(None, 0x4000, 0), "INVALID_VALUE")
+
+# The thread's default stream ends with the context it was first used in, and is another in the next.
+per_thread = cu.CUstream(2)
+for _ in range(2):
+    brief = ok(cu.cuCtxCreate(None, 0, 0))
+    memory = ok(cu.cuMemAlloc(MIB))
+    ok(cu.cuMemsetD32Async(memory, 7, 64, per_thread))
+    ok(cu.cuStreamSynchronize(per_thread))
+    ok(cu.cuCtxDestroy(brief))
 fails(cu.cuCtxCreate(None, 0, 1), "INVALID_DEVICE")
 ok(cu.cuCtxDestroy(again))
 print("ok")

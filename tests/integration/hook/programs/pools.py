@@ -68,6 +68,15 @@ ok(cu.cuMemFreeAsync(keep, first))
 large = ok(cu.cuMemAlloc(128 * MIB))
 fails(cu.cuMemAllocAsync(MIB, first), "OUT_OF_MEMORY")
 ok(cu.cuMemFree(large))
+ok(set_value("RELEASE_THRESHOLD", 0))  # also where the wait for it gives up everything by itself
+keep = ok(cu.cuMemAllocAsync(120 * MIB, first))
+ok(cu.cuMemFreeAsync(keep, first))
+ok(cu.cuMemFree(ok(cu.cuMemAlloc(64 * MIB))))
+keep = ok(cu.cuMemAllocAsync(120 * MIB, first))
+ok(cu.cuMemFreeAsync(keep, first))
+shape = cu.CUDA_ARRAY3D_DESCRIPTOR()
+shape.Width, shape.Height, shape.NumChannels, shape.Format = 1024, 1024, 4, cu.CUarray_format.CU_AD_FORMAT_FLOAT
+ok(cu.cuArrayDestroy(ok(cu.cuArray3DCreate(shape))))
 
 # Results stand in the order of the stream although addresses are reused.
 n = 1000

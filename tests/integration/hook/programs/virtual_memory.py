@@ -86,6 +86,15 @@ fails(cu.cuMemCreate(total + page, prop, 0), "OUT_OF_MEMORY")
 fails(cu.cuMemFree(start_address), "INVALID_VALUE")
 fails(cu.cuMemcpyDtoH(ctypes.addressof(ctypes.c_uint32()), start_address + 40 * MIB, 4), "INVALID_VALUE")
 
+# PyTorch's expandable segments ask for memory that could be shared, though they share none.
+Handles = cu.CUmemAllocationHandleType
+prop.requestedHandleTypes = Handles.CU_MEM_HANDLE_TYPE_FABRIC
+fails(cu.cuMemCreate(page, prop, 0), "NOT_SUPPORTED")
+prop.requestedHandleTypes = Handles.CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR
+shareable = ok(cu.cuMemCreate(page, prop, 0))
+fails(cu.cuMemExportToShareableHandle(shareable, prop.requestedHandleTypes, 0), "NOT_SUPPORTED")
+ok(cu.cuMemRelease(shareable))
+
 ok(cu.cuMemUnmap(start_address, 4 * page))
 ok(cu.cuMemRelease(high))
 ok(cu.cuMemAddressFree(start_address, 64 * MIB))
