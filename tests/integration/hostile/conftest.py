@@ -94,6 +94,7 @@ class Host:
         configuration = folder / "configuration.py"
         configuration.write_text(
             f"c.TFusionServer.hello_timeout_s = {HELLO_TIMEOUT_S}\nc.TFusionServer.software_library = {str(driver)!r}\n"
+            "c.TFusionServer.slice_ttl_s = 3600\n"  # nobody renews them here, and a slow machine takes its time
         )
         reader, writer = os.pipe()
         serve = [sys.executable, "-m", "gpu_server.cli", "serve", "--device", "software", "--memory", "1GiB"]

@@ -5,6 +5,7 @@ Used by the tests of this folder. All layout comes from the C++ headers (layout.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import select
@@ -19,6 +20,7 @@ from gpu_server.handshake import WELCOME, Hello, Welcome, WelcomeStatus
 
 PATIENCE_S = 60.0
 MANY_DESCRIPTORS = 64
+_SYS_FUTEX, _FUTEX_WAKE = 202, 1  # x86-64
 
 
 class Layout(dict[str, Any]):
@@ -98,8 +100,12 @@ class HandMadeClient:
         return self.memory[start : start + self.layout["reason_bytes"]].split(b"\0")[0].decode()
 
     def publish(self, head: int) -> None:
-        """Tells the worker that so much was ever written. It looks by itself twice a second; no futex is needed."""
+        """Tells the worker that so much was ever written, and wakes it if it sleeps."""
         self.set_word(self.layout["head"], head, "<Q")
+        asleep = self.layout["consumer_asleep"]
+        self.set_word(asleep, 0)
+        word = ctypes.c_uint32.from_buffer(self.memory, asleep)
+        ctypes.CDLL(None).syscall(_SYS_FUTEX, ctypes.byref(word), _FUTEX_WAKE, 1, None, None, 0)
 
     # -- commands
 
