@@ -35,7 +35,7 @@ bool Session::is_captured_into(std::uint64_t graph) {
 }
 
 void Session::capture_began(CUstream stream, std::uint64_t into) {
-  if (captures_.empty()) captured_commands_ = 0;
+  if (captures_.empty()) captured_commands_ = captured_weight_ = 0;
   captures_[stream] = into;
 }
 
@@ -43,12 +43,14 @@ std::uint64_t Session::capture_ended(CUstream stream, CUresult result) {
   const auto found = captures_.find(stream);
   if (found == captures_.end()) return 0;
   const std::uint64_t number = found->second;
-  // An end may fail and leave the capture as it is, e.g. on a stream that joined it.
-  if (result != CUDA_SUCCESS && is_capturing(stream)) return 0;
+  // An end may fail and leave the capture as it is; its graph then gets another number when it is asked for.
+  if (result != CUDA_SUCCESS) {
+    graphs.forget_graph(number);  // the driver has destroyed it, or will
+    found->second = 0;
+    if (is_capturing(stream)) return 0;
+  }
   captures_.erase(found);
-  if (result == CUDA_SUCCESS) return number;
-  graphs.forget_graph(number);  // the driver has destroyed it
-  return 0;
+  return result == CUDA_SUCCESS ? number : 0;
 }
 
 std::uint64_t Session::capture_graph(CUstream stream, CUgraph graph) {
@@ -69,7 +71,7 @@ std::uint64_t Session::capture_graph(CUstream stream, CUgraph graph) {
   }
   // A number that its capture does not know of would outlive the graph.
   if (origin == captures_.end()) return 0;
-  origin->second = graphs.add_graph(graph);
+  origin->second = graphs.add_graph(graph, 0);
   return origin->second;
 }
 
@@ -77,9 +79,13 @@ void Session::before_command_in_capture(wire::Opcode opcode, std::span<const std
   const std::string_view name = wire::kCommands[static_cast<std::uint16_t>(opcode)].name;
   if (name.starts_with("Graph") || name.starts_with("Capture")) {
     for (auto& [origin, number] : captures_) {
+      if (number == 0) continue;
       CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
-      if (number == 0 || (driver().cuStreamIsCapturing(origin, &status) == CUDA_SUCCESS &&
-                          status == CU_STREAM_CAPTURE_STATUS_ACTIVE)) {
+      CUgraph graph = nullptr;
+      const CUresult result = driver().cuStreamGetCaptureInfo_v3(origin, &status, nullptr, &graph, nullptr,
+                                                                 nullptr, nullptr);
+      if (result == CUDA_SUCCESS && status == CU_STREAM_CAPTURE_STATUS_ACTIVE &&
+          graph == graphs.graph(number)->graph) {
         continue;
       }
       graphs.forget_graph(number);
@@ -96,6 +102,13 @@ void Session::before_command_in_capture(wire::Opcode opcode, std::span<const std
     if (const CUevent* event = events.find(command.hEvent); event != nullptr && command.Flags != 0)
       put_in_graph(*event);
   }
+}
+
+bool Session::may_launch_graph(CUstream stream, std::uint64_t weight) {
+  if (!is_capturing(stream)) return true;
+  if (!graphs.has_room(captured_weight_ + weight)) return false;
+  captured_weight_ += weight;
+  return true;
 }
 
 void Session::put_in_graph(const Kernel& kernel) {
@@ -137,6 +150,8 @@ void replay(Session& session, const wire::CaptureBegin& command, std::span<const
     result = session.driver().cuStreamBeginCapture_v2(stream, mode);
   } else {
     const Graph* graph = find_graph(session, command.header, command.graph);
+    // A node's own graph would be lost with a capture that breaks, and its node not know of it.
+    if (graph != nullptr && graph->parent != 0) return session.reply(command.header, CUDA_ERROR_NOT_SUPPORTED);
     GraphEnds ends;
     if (graph == nullptr || !ends.read(session, command.header, &tail, graph->graph, command.dependencies, command.edges))
       return;
@@ -156,7 +171,14 @@ void replay(Session& session, const wire::CaptureEnd& command) {
   CUresult result = session.driver().cuStreamEndCapture(stream, &graph);
   // The graph may have its number already: the capture went into one, or was asked for its.
   reply.graph = session.capture_ended(stream, result);
-  if (result == CUDA_SUCCESS && reply.graph == 0) result = number_graph(session, graph, &reply.graph);
+  if (result == CUDA_SUCCESS) {
+    const std::uint64_t weight = weigh(session.driver(), graph);
+    if (reply.graph != 0) {
+      session.graphs.set_weight(reply.graph, weight);
+    } else {
+      result = number_graph(session, graph, weight, &reply.graph);
+    }
+  }
   session.reply(command.header, result, &reply, sizeof reply);
 }
 

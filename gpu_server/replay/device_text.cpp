@@ -76,21 +76,25 @@ bool DeviceText::forward(Source& source, std::uint64_t* written, std::uint64_t r
   const auto end = static_cast<std::uint64_t>(status.st_size);
   if (end == source.taken) return true;
   if (end - source.taken > kMostKept) source.taken = end - kMostKept;
+  bool all = true;
   char piece[kPieceBytes];
   while (source.taken < end) {
     const std::uint64_t used = *written - read;
-    if (used > kTextBytes || kTextBytes - used < sizeof(Record) + 1) return false;
+    if (used > kTextBytes || kTextBytes - used < sizeof(Record) + 1) {
+      all = false;
+      break;
+    }
     const std::uint64_t most = std::min<std::uint64_t>(kTextBytes - used - sizeof(Record), sizeof piece);
     const ssize_t n =
         pread(source.file, piece, std::min(most, end - source.taken), static_cast<off_t>(source.taken));
-    if (n <= 0) return true;
+    if (n <= 0) break;
     const Record record{source.descriptor, static_cast<std::uint32_t>(n)};
     put(written, &record, sizeof record);
     put(written, piece, static_cast<std::uint64_t>(n));
     source.taken += static_cast<std::uint64_t>(n);
   }
-  forget_before(source.file, source.taken);
-  return true;
+  forget_before(source.file, source.taken);  // also of what is not all taken: a client may never take it
+  return all;
 }
 
 void DeviceText::forward() {

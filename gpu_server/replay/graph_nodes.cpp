@@ -124,6 +124,7 @@ struct NodeParameters {
   CUDA_MEMSET_NODE_PARAMS fill{};
   CUDA_HOST_NODE_PARAMS host{};
   CUgraph child = nullptr;
+  std::uint64_t weight = 1;  // the node, with those of a child graph
   CUevent event = nullptr;
 
   // No node came to have them.
@@ -165,6 +166,7 @@ struct NodeParameters {
         const Graph* graph = session.graphs.graph(object.handle);
         if (graph == nullptr) result = CUDA_ERROR_INVALID_VALUE;
         child = graph != nullptr ? graph->graph : nullptr;
+        if (graph != nullptr) weight += weight_of(session.driver(), *graph);
         break;
       }
       case CU_GRAPH_NODE_TYPE_WAIT_EVENT:
@@ -382,6 +384,10 @@ void replay(Session& session, const wire::GraphAddNode& command, std::span<const
     parameters.give_up(session);
     return session.reply(command.header, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
   }
+  if (!session.graphs.has_room(parameters.weight)) {
+    parameters.give_up(session);
+    return session.reply(command.header, CUDA_ERROR_OUT_OF_MEMORY);
+  }
   CUgraphNode node = nullptr;
   wire::GraphAddNodeReply reply{};
   CUresult result = CUDA_SUCCESS;
@@ -408,7 +414,11 @@ void replay(Session& session, const wire::GraphAddNode& command, std::span<const
       result = CUDA_ERROR_OUT_OF_MEMORY;
     }
   }
-  if (result != CUDA_SUCCESS) parameters.give_up(session);
+  if (result == CUDA_SUCCESS) {
+    session.graphs.change_weight(command.graph, static_cast<std::int64_t>(parameters.weight));
+  } else {
+    parameters.give_up(session);
+  }
   session.reply(command.header, result, &reply, sizeof reply);
 }
 
@@ -417,8 +427,19 @@ void replay(Session& session, const wire::GraphDestroyNode& command) {
   if (node == nullptr) return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
   if (session.is_captured_into(node->graph))
     return session.reply(command.header, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
-  const CUresult result = session.driver().cuGraphDestroyNode(node->node);
-  if (result == CUDA_SUCCESS) session.graphs.forget_node(command.node);
+  const DriverFunctions& driver = session.driver();
+  CUgraphNodeType type{};
+  CUgraph child = nullptr;
+  std::uint64_t weight = 1;
+  if (driver.cuGraphNodeGetType(node->node, &type) == CUDA_SUCCESS && type == CU_GRAPH_NODE_TYPE_GRAPH &&
+      driver.cuGraphChildGraphNodeGetGraph(node->node, &child) == CUDA_SUCCESS) {
+    weight += weigh(driver, child);
+  }
+  const CUresult result = driver.cuGraphDestroyNode(node->node);
+  if (result == CUDA_SUCCESS) {
+    session.graphs.change_weight(node->graph, -static_cast<std::int64_t>(weight));
+    session.graphs.forget_node(command.node);
+  }
   session.reply(command.header, result);
 }
 
@@ -440,24 +461,24 @@ void replay(Session& session, const wire::GraphNodeGet& command) {
 
 void replay(Session& session, const wire::GraphNodeSet& command, std::span<const std::byte> tail) {
   const GraphNode* node = session.graphs.node(command.node);
-  const CUgraphExec* exec = command.exec != 0 ? session.graphs.exec(command.exec) : nullptr;
+  const GraphExec* exec = command.exec != 0 ? session.graphs.exec(command.exec) : nullptr;
   if (node == nullptr || (command.exec != 0 && exec == nullptr))
     return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
   NodeParameters parameters;
   if (!parameters.read(session, command.header, command.type, tail)) return;
-  const CUresult result = change(session, exec != nullptr ? *exec : nullptr, node->node, parameters);
+  const CUresult result = change(session, exec != nullptr ? exec->exec : nullptr, node->node, parameters);
   if (result != CUDA_SUCCESS) parameters.give_up(session);
   session.reply(command.header, result);
 }
 
 void replay(Session& session, const wire::GraphNodeEnable& command) {
   const GraphNode* node = session.graphs.node(command.node);
-  const CUgraphExec* exec = session.graphs.exec(command.exec);
+  const GraphExec* exec = session.graphs.exec(command.exec);
   if (node == nullptr || exec == nullptr) return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
   wire::GraphNodeEnableReply reply{command.enabled};
   const CUresult result = command.set != 0
-                              ? session.driver().cuGraphNodeSetEnabled(*exec, node->node, command.enabled)
-                              : session.driver().cuGraphNodeGetEnabled(*exec, node->node, &reply.enabled);
+                              ? session.driver().cuGraphNodeSetEnabled(exec->exec, node->node, command.enabled)
+                              : session.driver().cuGraphNodeGetEnabled(exec->exec, node->node, &reply.enabled);
   session.reply(command.header, result, &reply, sizeof reply);
 }
 

@@ -223,6 +223,7 @@ CUresult begin(CUstream s, std::uintptr_t graph, std::vector<std::uintptr_t> end
   if (Capture* already = capture_of(s)) return invalidate(*already, CUDA_ERROR_ILLEGAL_STATE);
   if (const CUresult r = luck(); r != CUDA_SUCCESS) return r;
   const bool into = graph != 0;
+  if (into && state().graphs.at(graph).child) broken("captures into a node's own graph", graph);
   if (into && state().graphs.at(graph).capture != 0) return CUDA_ERROR_INVALID_VALUE;
   if (!into) {
     graph = number(fresh<CUgraph>());
