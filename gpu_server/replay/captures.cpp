@@ -35,7 +35,10 @@ bool Session::is_captured_into(std::uint64_t graph) {
 }
 
 void Session::capture_began(CUstream stream, std::uint64_t into) {
-  if (captures_.empty()) captured_commands_ = captured_weight_ = 0;
+  if (captures_.empty()) {
+    captured_commands_ = 0;
+    captured_weight_ = 0;
+  }
   captures_[stream] = into;
 }
 

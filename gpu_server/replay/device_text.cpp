@@ -12,9 +12,6 @@
 #include <stdexcept>
 #include <string>
 
-#include "replay_commands.hpp"
-#include "session.hpp"
-
 namespace tfusion::replay {
 
 using protocol::kTextBytes;
@@ -105,11 +102,6 @@ void DeviceText::forward() {
   for (Source& source : sources_) all = forward(source, &written_, read) && all;
   text.more.store(all ? 0 : 1, std::memory_order_relaxed);
   text.written.store(written_, std::memory_order_release);
-}
-
-void replay(Session& session, const wire::TextNext& command) {
-  session.forward_text();
-  session.reply(command.header, CUDA_SUCCESS);
 }
 
 }  // namespace tfusion::replay

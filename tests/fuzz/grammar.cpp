@@ -211,7 +211,7 @@ std::uint64_t address(const Model& model, Random& random) {
                                    : model.range(kDeviceArenaAddress, kDeviceArenaBytes, random);
   if (range == nullptr) return kDeviceArenaAddress + random.below(6) * kArenaPageBytes;
   if (range->bytes == 0 || random.one_in(3)) return range->start;
-  return random.one_in(10) ? range->start + range->bytes - random.below(64)
+  return random.one_in(5) ? range->start + range->bytes - random.below(random.one_in(2) ? 64 : 8192)
                            : range->start + random.below(range->bytes);
 }
 
