@@ -26,7 +26,8 @@ bool Session::is_capturing(CUstream stream) const {
 }
 
 bool Session::is_captured_into(std::uint64_t graph) {
-  for (const Graph* each = graphs.graph(graph); each != nullptr; graph = each->parent, each = graphs.graph(graph)) {
+  for (const Graph* each = graphs.graph(graph); each != nullptr;
+       graph = each->parent, each = graphs.graph(graph)) {
     for (const auto& [origin, number] : captures_) {
       if (number == graph) return true;
     }
@@ -67,8 +68,8 @@ std::uint64_t Session::capture_graph(CUstream stream, CUgraph graph) {
     origin = std::find_if(captures_.begin(), captures_.end(), [&](const auto& entry) {
       CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
       CUgraph its = nullptr;
-      const CUresult result = driver().cuStreamGetCaptureInfo_v3(entry.first, &status, nullptr, &its, nullptr,
-                                                                 nullptr, nullptr);
+      const CUresult result =
+          driver().cuStreamGetCaptureInfo_v3(entry.first, &status, nullptr, &its, nullptr, nullptr, nullptr);
       return result == CUDA_SUCCESS && status == CU_STREAM_CAPTURE_STATUS_ACTIVE && its == graph;
     });
   }
@@ -85,8 +86,8 @@ void Session::before_command_in_capture(wire::Opcode opcode, std::span<const std
       if (number == 0) continue;
       CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
       CUgraph graph = nullptr;
-      const CUresult result = driver().cuStreamGetCaptureInfo_v3(origin, &status, nullptr, &graph, nullptr,
-                                                                 nullptr, nullptr);
+      const CUresult result =
+          driver().cuStreamGetCaptureInfo_v3(origin, &status, nullptr, &graph, nullptr, nullptr, nullptr);
       if (result == CUDA_SUCCESS && status == CU_STREAM_CAPTURE_STATUS_ACTIVE &&
           graph == graphs.graph(number)->graph) {
         continue;
@@ -121,7 +122,8 @@ void Session::put_in_graph(const Kernel& kernel) {
 void Session::keep_for_graphs(std::function<void()> end) {
   if (graphs.empty() && captures_.empty()) return end();
   kept_.push_back(std::move(end));
-  if (kept_.size() > kMostKept) protocol_error("more than " + std::to_string(kMostKept) + " objects ended that graphs may still use");
+  if (kept_.size() > kMostKept)
+    protocol_error("more than " + std::to_string(kMostKept) + " objects ended that graphs may still use");
 }
 
 void Session::end_kept() {
@@ -154,9 +156,11 @@ void replay(Session& session, const wire::CaptureBegin& command, std::span<const
   } else {
     const Graph* graph = find_graph(session, command.header, command.graph);
     // A node's own graph would be lost with a capture that breaks, and its node not know of it.
-    if (graph != nullptr && graph->parent != 0) return session.reply(command.header, CUDA_ERROR_NOT_SUPPORTED);
+    if (graph != nullptr && graph->parent != 0)
+      return session.reply(command.header, CUDA_ERROR_NOT_SUPPORTED);
     GraphEnds ends;
-    if (graph == nullptr || !ends.read(session, command.header, &tail, graph->graph, command.dependencies, command.edges))
+    if (graph == nullptr ||
+        !ends.read(session, command.header, &tail, graph->graph, command.dependencies, command.edges))
       return;
     result = session.driver().cuStreamBeginCaptureToGraph(stream, graph->graph, ends.nodes_or_null(),
                                                           ends.edges_or_null(), ends.nodes.size(), mode);
@@ -208,7 +212,7 @@ void replay(Session& session, const wire::CaptureInfo& command) {
     constexpr std::size_t kMost = (kReplyPayloadBytes - sizeof reply) / sizeof(wire::GraphEdge);
     for (std::size_t i = command.first; i < count && listed.size() < kMost; ++i) {
       listed.push_back(graph_edge(session.graphs.number_of(reply.graph, nodes[i]), 0,
-                            edges != nullptr ? edges[i] : CUgraphEdgeData{}));
+                                  edges != nullptr ? edges[i] : CUgraphEdgeData{}));
     }
     reply.listed = static_cast<std::uint32_t>(listed.size());
   }
@@ -221,8 +225,8 @@ void replay(Session& session, const wire::CaptureUpdate& command, std::span<cons
   if (!session.has_graphs()) return session.reply(command.header, CUDA_ERROR_NOT_SUPPORTED);
   CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
   CUgraph graph = nullptr;
-  const CUresult result = session.driver().cuStreamGetCaptureInfo_v3(stream, &status, nullptr, &graph,
-                                                                     nullptr, nullptr, nullptr);
+  const CUresult result =
+      session.driver().cuStreamGetCaptureInfo_v3(stream, &status, nullptr, &graph, nullptr, nullptr, nullptr);
   if (result != CUDA_SUCCESS) return session.reply(command.header, result);
   if (status != CU_STREAM_CAPTURE_STATUS_ACTIVE) graph = nullptr;  // no node is of that
   GraphEnds ends;

@@ -35,7 +35,8 @@ bool may_copy_side(Session& session, CUdeviceptr base, std::size_t x, std::size_
   const std::uint64_t before = z * slice + y * pitch + x;
   const std::uint64_t bytes = (copy.Depth - 1) * slice + (copy.Height - 1) * pitch + copy.WidthInBytes;
   // A driver asks what kind of memory it is of the base.
-  return before <= most && bytes <= most && session.may_copy(base, 1) && session.may_copy(base + before, bytes);
+  return before <= most && bytes <= most && session.may_copy(base, 1) &&
+         session.may_copy(base + before, bytes);
 }
 
 // A copy of the client's between memory of the session, with addresses that the driver finds out about
@@ -129,7 +130,8 @@ struct NodeParameters {
 
   // No node came to have them.
   void give_up(Session& session) {
-    if (host.userData != nullptr) session.host_functions().drop(static_cast<HostFunctions::Call*>(host.userData));
+    if (host.userData != nullptr)
+      session.host_functions().drop(static_cast<HostFunctions::Call*>(host.userData));
   }
 
   // False: the reply was made, or the session ended.
@@ -272,8 +274,7 @@ CUresult describe(Session& session, const GraphNode& node, CUgraphNodeType type,
     case CU_GRAPH_NODE_TYPE_GRAPH: {
       CUgraph child = nullptr;
       result = driver.cuGraphChildGraphNodeGetGraph(node.node, &child);
-      const std::uint64_t number =
-          result == CUDA_SUCCESS ? session.graphs.number_of_child(node, child) : 0;
+      const std::uint64_t number = result == CUDA_SUCCESS ? session.graphs.number_of_child(node, child) : 0;
       append(out, wire::ObjectNode{number});
       return result == CUDA_SUCCESS && number == 0 ? CUDA_ERROR_OUT_OF_MEMORY : result;
     }
@@ -476,9 +477,9 @@ void replay(Session& session, const wire::GraphNodeEnable& command) {
   const GraphExec* exec = session.graphs.exec(command.exec);
   if (node == nullptr || exec == nullptr) return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
   wire::GraphNodeEnableReply reply{command.enabled};
-  const CUresult result = command.set != 0
-                              ? session.driver().cuGraphNodeSetEnabled(exec->exec, node->node, command.enabled)
-                              : session.driver().cuGraphNodeGetEnabled(exec->exec, node->node, &reply.enabled);
+  const CUresult result =
+      command.set != 0 ? session.driver().cuGraphNodeSetEnabled(exec->exec, node->node, command.enabled)
+                       : session.driver().cuGraphNodeGetEnabled(exec->exec, node->node, &reply.enabled);
   session.reply(command.header, result, &reply, sizeof reply);
 }
 

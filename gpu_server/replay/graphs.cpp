@@ -38,7 +38,8 @@ void GraphTables::change_weight(std::uint64_t graph, std::int64_t change) {
   while (outermost != nullptr && outermost->parent != 0) outermost = graphs_.find(outermost->parent);
   if (outermost == nullptr) return;
   // Not below nothing: a driver may know of nodes that were never counted.
-  const std::uint64_t less = change < 0 ? std::min(outermost->weight, static_cast<std::uint64_t>(-change)) : 0;
+  const std::uint64_t less =
+      change < 0 ? std::min(outermost->weight, static_cast<std::uint64_t>(-change)) : 0;
   const std::uint64_t more = change > 0 ? static_cast<std::uint64_t>(change) : 0;
   outermost->weight += more - less;
   weight_ += more - less;
@@ -171,7 +172,8 @@ std::uint64_t weigh(const DriverFunctions& driver, CUgraph graph) {
     const CUgraph one = left.back();
     left.pop_back();
     std::vector<CUgraphNode> nodes;
-    list_nodes(&nodes, [&](CUgraphNode* out, std::size_t* count) { return driver.cuGraphGetNodes(one, out, count); });
+    list_nodes(&nodes,
+               [&](CUgraphNode* out, std::size_t* count) { return driver.cuGraphGetNodes(one, out, count); });
     weight += nodes.size();
     for (const CUgraphNode node : nodes) {
       CUgraphNodeType type{};

@@ -82,10 +82,11 @@ class NumberedTable {
 
 struct Graph {
   CUgraph graph = nullptr;
-  std::uint64_t weight = 0;                          // nodes, with those of graphs in it; of no node's own graph
-  std::uint64_t parent = 0;                          // of a node's own graph: the number of the node's graph
-  std::map<CUgraphNode, std::uint64_t> nodes;        // numbers given so far
-  std::map<std::uint64_t, std::uint64_t> children;   // number of a node -> of its own graph, which ends with it
+  std::uint64_t weight = 0;                    // nodes, with those of graphs in it; of no node's own graph
+  std::uint64_t parent = 0;                    // of a node's own graph: the number of the node's graph
+  std::map<CUgraphNode, std::uint64_t> nodes;  // numbers given so far
+  std::map<std::uint64_t, std::uint64_t>
+      children;  // number of a node -> of its own graph, which ends with it
 };
 
 struct GraphNode {
@@ -121,7 +122,9 @@ class GraphTables {
   void forget_exec(std::uint64_t number);
 
   // Whether there may be so many more nodes.
-  bool has_room(std::uint64_t weight) const { return weight <= kMostWeight && weight_ <= kMostWeight - weight; }
+  bool has_room(std::uint64_t weight) const {
+    return weight <= kMostWeight && weight_ <= kMostWeight - weight;
+  }
   // A graph, or the one that it is in, has come to have more nodes or fewer.
   void change_weight(std::uint64_t graph, std::int64_t change);
   void set_weight(std::uint64_t graph, std::uint64_t weight);

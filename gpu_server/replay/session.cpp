@@ -201,8 +201,8 @@ void Session::idle_wait() {
 // the first look, it was so when the last command was done or the last wait answered, as far as anybody can
 // tell.
 //
-// A stream that captures is not looked at, since that would end its capture; see all_streams(). Captures begin with a
-// command, after which every look is a first one.
+// A stream that captures is not looked at, since that would end its capture; see all_streams(). Captures
+// begin with a command, after which every look is a first one.
 void Session::look_for_work() {
   const bool first = looked_in_ns_ != idle_since_ns_;
   looked_in_ns_ = idle_since_ns_;

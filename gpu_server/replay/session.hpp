@@ -237,7 +237,7 @@ class Session {
   std::map<CUstream, std::uint64_t> captures_;  // stream that began to capture -> number of the graph, or 0
   std::uint32_t captured_commands_ = 0;         // since there have been captures
   static constexpr std::uint32_t kMostCaptured = 1u << 20;
-  std::uint64_t captured_weight_ = 0;           // of executables launched in captures since then
+  std::uint64_t captured_weight_ = 0;  // of executables launched in captures since then
   std::set<CUevent> graph_events_;
   std::vector<std::function<void()>> kept_;  // the ends of what graphs may name
   static constexpr std::size_t kMostKept = 1u << 16;

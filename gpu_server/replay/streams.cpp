@@ -35,7 +35,8 @@ void replay(Session& session, const wire::StreamAttribute& command) {
   std::memcpy(&value, command.value, sizeof value);
   CUresult result = CUDA_ERROR_NOT_SUPPORTED;
   if (command.set != 0) {
-    if (driver.cuStreamSetAttribute != nullptr) result = driver.cuStreamSetAttribute(stream, attribute, &value);
+    if (driver.cuStreamSetAttribute != nullptr)
+      result = driver.cuStreamSetAttribute(stream, attribute, &value);
   } else if (driver.cuStreamGetAttribute != nullptr) {
     result = driver.cuStreamGetAttribute(stream, attribute, &value);
   }
@@ -46,7 +47,8 @@ void replay(Session& session, const wire::StreamAttribute& command) {
 
 void replay(Session& session, const wire::StreamCopyAttributes& command) {
   CUstream to = nullptr, from = nullptr;
-  if (!session.resolve(command.header, command.to, &to) || !session.resolve(command.header, command.from, &from))
+  if (!session.resolve(command.header, command.to, &to) ||
+      !session.resolve(command.header, command.from, &from))
     return;
   const auto copy = session.driver().cuStreamCopyAttributes;
   session.reply(command.header, copy != nullptr ? copy(to, from) : CUDA_ERROR_NOT_SUPPORTED);

@@ -23,7 +23,7 @@ sys.path.insert(0, str(HERE))  # pytest's importlib mode leaves it out
 from hand_made_client import PATIENCE_S, HandMadeClient, Layout  # noqa: E402
 
 from gpu_server.client import ControlClient, Event, EventKind, OpenedSlice  # noqa: E402
-from gpu_server.driver_library import find_software_gpu
+from gpu_server.driver_library import find_software_gpu  # noqa: E402
 from gpu_server.handshake import WelcomeStatus  # noqa: E402
 from gpu_server.runtime_folder import SESSION_SOCKET  # noqa: E402
 

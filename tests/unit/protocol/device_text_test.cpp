@@ -1,5 +1,5 @@
-// What kernels print on its way to a client (gpu_server/replay/device_text.cpp). It redirects the output of its
-// process for good, so each test does it in a child.
+// What kernels print on its way to a client (gpu_server/replay/device_text.cpp). It redirects the output of
+// its process for good, so each test does it in a child.
 #include "replay/device_text.hpp"
 
 #include <sys/mman.h>
