@@ -83,13 +83,13 @@ void Session::before_command_in_capture(wire::Opcode opcode, std::span<const std
   const std::string_view name = wire::kCommands[static_cast<std::uint16_t>(opcode)].name;
   if (name.starts_with("Graph") || name.starts_with("Capture")) {
     for (auto& [origin, number] : captures_) {
-      if (number == 0) continue;
+      const Graph* known = graphs.graph(number);
+      if (known == nullptr) continue;
       CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
       CUgraph graph = nullptr;
       const CUresult result =
           driver().cuStreamGetCaptureInfo_v3(origin, &status, nullptr, &graph, nullptr, nullptr, nullptr);
-      if (result == CUDA_SUCCESS && status == CU_STREAM_CAPTURE_STATUS_ACTIVE &&
-          graph == graphs.graph(number)->graph) {
+      if (result == CUDA_SUCCESS && status == CU_STREAM_CAPTURE_STATUS_ACTIVE && graph == known->graph) {
         continue;
       }
       graphs.forget_graph(number);
