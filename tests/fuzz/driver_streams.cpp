@@ -285,12 +285,13 @@ EXPORT CUresult cuStreamGetCaptureInfo_v3(CUstream s, CUstreamCaptureStatus* sta
   Capture& capture = *capture_of(s);
   if (id != nullptr) *id = state().capturing.at(number(s));
   if (graph != nullptr) *graph = reinterpret_cast<CUgraph>(capture.graph);
+  if (nodes == nullptr) return CUDA_SUCCESS;  // another stream's lists stay as they are
   listed.clear();
   for (const std::uintptr_t node : capture.ends[number(s)]) {
     if (state().nodes.count(node) != 0) listed.push_back(reinterpret_cast<CUgraphNode>(node));
   }
   data.assign(listed.size(), CUgraphEdgeData{});
-  if (nodes != nullptr) *nodes = listed.data();
+  *nodes = listed.data();
   if (edges != nullptr) *edges = draw(2) == 0 ? data.data() : nullptr;
   if (count != nullptr) *count = listed.size();
   return CUDA_SUCCESS;
