@@ -26,7 +26,8 @@ bool Session::is_capturing(CUstream stream) const {
 }
 
 bool Session::is_captured_into(std::uint64_t graph) {
-  for (const Graph* each = graphs.graph(graph); each != nullptr; graph = each->parent, each = graphs.graph(graph)) {
+  for (const Graph* each = graphs.graph(graph); each != nullptr;
+       graph = each->parent, each = graphs.graph(graph)) {
     for (const auto& [origin, number] : captures_) {
       if (number == graph) return true;
     }
@@ -35,7 +36,10 @@ bool Session::is_captured_into(std::uint64_t graph) {
 }
 
 void Session::capture_began(CUstream stream, std::uint64_t into) {
-  if (captures_.empty()) captured_commands_ = 0;
+  if (captures_.empty()) {
+    captured_commands_ = 0;
+    captured_weight_ = 0;
+  }
   captures_[stream] = into;
 }
 
@@ -43,12 +47,14 @@ std::uint64_t Session::capture_ended(CUstream stream, CUresult result) {
   const auto found = captures_.find(stream);
   if (found == captures_.end()) return 0;
   const std::uint64_t number = found->second;
-  // An end may fail and leave the capture as it is, e.g. on a stream that joined it.
-  if (result != CUDA_SUCCESS && is_capturing(stream)) return 0;
+  // An end may fail and leave the capture as it is; its graph then gets another number when it is asked for.
+  if (result != CUDA_SUCCESS) {
+    graphs.forget_graph(number);  // the driver has destroyed it, or will
+    found->second = 0;
+    if (is_capturing(stream)) return 0;
+  }
   captures_.erase(found);
-  if (result == CUDA_SUCCESS) return number;
-  graphs.forget_graph(number);  // the driver has destroyed it
-  return 0;
+  return result == CUDA_SUCCESS ? number : 0;
 }
 
 std::uint64_t Session::capture_graph(CUstream stream, CUgraph graph) {
@@ -62,14 +68,14 @@ std::uint64_t Session::capture_graph(CUstream stream, CUgraph graph) {
     origin = std::find_if(captures_.begin(), captures_.end(), [&](const auto& entry) {
       CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
       CUgraph its = nullptr;
-      const CUresult result = driver().cuStreamGetCaptureInfo_v3(entry.first, &status, nullptr, &its, nullptr,
-                                                                 nullptr, nullptr);
+      const CUresult result =
+          driver().cuStreamGetCaptureInfo_v3(entry.first, &status, nullptr, &its, nullptr, nullptr, nullptr);
       return result == CUDA_SUCCESS && status == CU_STREAM_CAPTURE_STATUS_ACTIVE && its == graph;
     });
   }
   // A number that its capture does not know of would outlive the graph.
   if (origin == captures_.end()) return 0;
-  origin->second = graphs.add_graph(graph);
+  origin->second = graphs.add_graph(graph, 0);
   return origin->second;
 }
 
@@ -77,9 +83,13 @@ void Session::before_command_in_capture(wire::Opcode opcode, std::span<const std
   const std::string_view name = wire::kCommands[static_cast<std::uint16_t>(opcode)].name;
   if (name.starts_with("Graph") || name.starts_with("Capture")) {
     for (auto& [origin, number] : captures_) {
+      const Graph* known = graphs.graph(number);
+      if (known == nullptr) continue;
       CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
-      if (number == 0 || (driver().cuStreamIsCapturing(origin, &status) == CUDA_SUCCESS &&
-                          status == CU_STREAM_CAPTURE_STATUS_ACTIVE)) {
+      CUgraph graph = nullptr;
+      const CUresult result =
+          driver().cuStreamGetCaptureInfo_v3(origin, &status, nullptr, &graph, nullptr, nullptr, nullptr);
+      if (result == CUDA_SUCCESS && status == CU_STREAM_CAPTURE_STATUS_ACTIVE && graph == known->graph) {
         continue;
       }
       graphs.forget_graph(number);
@@ -98,6 +108,13 @@ void Session::before_command_in_capture(wire::Opcode opcode, std::span<const std
   }
 }
 
+bool Session::may_launch_graph(CUstream stream, std::uint64_t weight) {
+  if (!is_capturing(stream)) return true;
+  if (!graphs.has_room(captured_weight_ + weight)) return false;
+  captured_weight_ += weight;
+  return true;
+}
+
 void Session::put_in_graph(const Kernel& kernel) {
   if (Module* module = modules.find(kernel.module)) module->in_graph = true;
 }
@@ -105,7 +122,8 @@ void Session::put_in_graph(const Kernel& kernel) {
 void Session::keep_for_graphs(std::function<void()> end) {
   if (graphs.empty() && captures_.empty()) return end();
   kept_.push_back(std::move(end));
-  if (kept_.size() > kMostKept) protocol_error("more than " + std::to_string(kMostKept) + " objects ended that graphs may still use");
+  if (kept_.size() > kMostKept)
+    protocol_error("more than " + std::to_string(kMostKept) + " objects ended that graphs may still use");
 }
 
 void Session::end_kept() {
@@ -137,8 +155,12 @@ void replay(Session& session, const wire::CaptureBegin& command, std::span<const
     result = session.driver().cuStreamBeginCapture_v2(stream, mode);
   } else {
     const Graph* graph = find_graph(session, command.header, command.graph);
+    // A node's own graph would be lost with a capture that breaks, and its node not know of it.
+    if (graph != nullptr && graph->parent != 0)
+      return session.reply(command.header, CUDA_ERROR_NOT_SUPPORTED);
     GraphEnds ends;
-    if (graph == nullptr || !ends.read(session, command.header, &tail, graph->graph, command.dependencies, command.edges))
+    if (graph == nullptr ||
+        !ends.read(session, command.header, &tail, graph->graph, command.dependencies, command.edges))
       return;
     result = session.driver().cuStreamBeginCaptureToGraph(stream, graph->graph, ends.nodes_or_null(),
                                                           ends.edges_or_null(), ends.nodes.size(), mode);
@@ -156,7 +178,14 @@ void replay(Session& session, const wire::CaptureEnd& command) {
   CUresult result = session.driver().cuStreamEndCapture(stream, &graph);
   // The graph may have its number already: the capture went into one, or was asked for its.
   reply.graph = session.capture_ended(stream, result);
-  if (result == CUDA_SUCCESS && reply.graph == 0) result = number_graph(session, graph, &reply.graph);
+  if (result == CUDA_SUCCESS) {
+    const std::uint64_t weight = weigh(session.driver(), graph);
+    if (reply.graph != 0) {
+      session.graphs.set_weight(reply.graph, weight);
+    } else {
+      result = number_graph(session, graph, weight, &reply.graph);
+    }
+  }
   session.reply(command.header, result, &reply, sizeof reply);
 }
 
@@ -183,7 +212,7 @@ void replay(Session& session, const wire::CaptureInfo& command) {
     constexpr std::size_t kMost = (kReplyPayloadBytes - sizeof reply) / sizeof(wire::GraphEdge);
     for (std::size_t i = command.first; i < count && listed.size() < kMost; ++i) {
       listed.push_back(graph_edge(session.graphs.number_of(reply.graph, nodes[i]), 0,
-                            edges != nullptr ? edges[i] : CUgraphEdgeData{}));
+                                  edges != nullptr ? edges[i] : CUgraphEdgeData{}));
     }
     reply.listed = static_cast<std::uint32_t>(listed.size());
   }
@@ -196,8 +225,8 @@ void replay(Session& session, const wire::CaptureUpdate& command, std::span<cons
   if (!session.has_graphs()) return session.reply(command.header, CUDA_ERROR_NOT_SUPPORTED);
   CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
   CUgraph graph = nullptr;
-  const CUresult result = session.driver().cuStreamGetCaptureInfo_v3(stream, &status, nullptr, &graph,
-                                                                     nullptr, nullptr, nullptr);
+  const CUresult result =
+      session.driver().cuStreamGetCaptureInfo_v3(stream, &status, nullptr, &graph, nullptr, nullptr, nullptr);
   if (result != CUDA_SUCCESS) return session.reply(command.header, result);
   if (status != CU_STREAM_CAPTURE_STATUS_ACTIVE) graph = nullptr;  // no node is of that
   GraphEnds ends;

@@ -45,8 +45,8 @@ struct DriverSide {
 
 enum class Checked { good, bad, answered };
 
-// `captured`: the copy becomes a graph's node. `answered`: a handle was wrong, and the client has been told or
-// its session ended.
+// `captured`: the copy becomes a graph's node. `answered`: a handle was wrong, and the client has been told
+// or its session ended.
 Checked check(Session& session, const wire::CommandHeader& header, const Side& side, const Extent& box,
               bool captured, DriverSide* out) {
   if (side.array != 0) {

@@ -12,9 +12,6 @@
 #include <stdexcept>
 #include <string>
 
-#include "replay_commands.hpp"
-#include "session.hpp"
-
 namespace tfusion::replay {
 
 using protocol::kTextBytes;
@@ -75,25 +72,26 @@ bool DeviceText::forward(Source& source, std::uint64_t* written, std::uint64_t r
   if (fstat(source.file, &status) != 0) return true;
   const auto end = static_cast<std::uint64_t>(status.st_size);
   if (end == source.taken) return true;
-  if (end - source.taken > kMostKept) {
-    source.taken = end - kMostKept;
-    forget_before(source.file, source.taken);
-  }
+  if (end - source.taken > kMostKept) source.taken = end - kMostKept;
+  bool all = true;
   char piece[kPieceBytes];
   while (source.taken < end) {
     const std::uint64_t used = *written - read;
-    if (used > kTextBytes || kTextBytes - used < sizeof(Record) + 1) return false;
+    if (used > kTextBytes || kTextBytes - used < sizeof(Record) + 1) {
+      all = false;
+      break;
+    }
     const std::uint64_t most = std::min<std::uint64_t>(kTextBytes - used - sizeof(Record), sizeof piece);
     const ssize_t n =
         pread(source.file, piece, std::min(most, end - source.taken), static_cast<off_t>(source.taken));
-    if (n <= 0) return true;
+    if (n <= 0) break;
     const Record record{source.descriptor, static_cast<std::uint32_t>(n)};
     put(written, &record, sizeof record);
     put(written, piece, static_cast<std::uint64_t>(n));
     source.taken += static_cast<std::uint64_t>(n);
   }
-  forget_before(source.file, source.taken);
-  return true;
+  forget_before(source.file, source.taken);  // also of what is not all taken: a client may never take it
+  return all;
 }
 
 void DeviceText::forward() {
@@ -104,11 +102,6 @@ void DeviceText::forward() {
   for (Source& source : sources_) all = forward(source, &written_, read) && all;
   text.more.store(all ? 0 : 1, std::memory_order_relaxed);
   text.written.store(written_, std::memory_order_release);
-}
-
-void replay(Session& session, const wire::TextNext& command) {
-  session.forward_text();
-  session.reply(command.header, CUDA_SUCCESS);
 }
 
 }  // namespace tfusion::replay

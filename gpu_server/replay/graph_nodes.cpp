@@ -35,7 +35,8 @@ bool may_copy_side(Session& session, CUdeviceptr base, std::size_t x, std::size_
   const std::uint64_t before = z * slice + y * pitch + x;
   const std::uint64_t bytes = (copy.Depth - 1) * slice + (copy.Height - 1) * pitch + copy.WidthInBytes;
   // A driver asks what kind of memory it is of the base.
-  return before <= most && bytes <= most && session.may_copy(base, 1) && session.may_copy(base + before, bytes);
+  return before <= most && bytes <= most && session.may_copy(base, 1) &&
+         session.may_copy(base + before, bytes);
 }
 
 // A copy of the client's between memory of the session, with addresses that the driver finds out about
@@ -124,11 +125,13 @@ struct NodeParameters {
   CUDA_MEMSET_NODE_PARAMS fill{};
   CUDA_HOST_NODE_PARAMS host{};
   CUgraph child = nullptr;
+  std::uint64_t weight = 1;  // the node, with those of a child graph
   CUevent event = nullptr;
 
   // No node came to have them.
   void give_up(Session& session) {
-    if (host.userData != nullptr) session.host_functions().drop(static_cast<HostFunctions::Call*>(host.userData));
+    if (host.userData != nullptr)
+      session.host_functions().drop(static_cast<HostFunctions::Call*>(host.userData));
   }
 
   // False: the reply was made, or the session ended.
@@ -165,6 +168,7 @@ struct NodeParameters {
         const Graph* graph = session.graphs.graph(object.handle);
         if (graph == nullptr) result = CUDA_ERROR_INVALID_VALUE;
         child = graph != nullptr ? graph->graph : nullptr;
+        if (graph != nullptr) weight += weight_of(session.driver(), *graph);
         break;
       }
       case CU_GRAPH_NODE_TYPE_WAIT_EVENT:
@@ -270,8 +274,7 @@ CUresult describe(Session& session, const GraphNode& node, CUgraphNodeType type,
     case CU_GRAPH_NODE_TYPE_GRAPH: {
       CUgraph child = nullptr;
       result = driver.cuGraphChildGraphNodeGetGraph(node.node, &child);
-      const std::uint64_t number =
-          result == CUDA_SUCCESS ? session.graphs.number_of_child(node, child) : 0;
+      const std::uint64_t number = result == CUDA_SUCCESS ? session.graphs.number_of_child(node, child) : 0;
       append(out, wire::ObjectNode{number});
       return result == CUDA_SUCCESS && number == 0 ? CUDA_ERROR_OUT_OF_MEMORY : result;
     }
@@ -382,6 +385,10 @@ void replay(Session& session, const wire::GraphAddNode& command, std::span<const
     parameters.give_up(session);
     return session.reply(command.header, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
   }
+  if (!session.graphs.has_room(parameters.weight)) {
+    parameters.give_up(session);
+    return session.reply(command.header, CUDA_ERROR_OUT_OF_MEMORY);
+  }
   CUgraphNode node = nullptr;
   wire::GraphAddNodeReply reply{};
   CUresult result = CUDA_SUCCESS;
@@ -408,7 +415,11 @@ void replay(Session& session, const wire::GraphAddNode& command, std::span<const
       result = CUDA_ERROR_OUT_OF_MEMORY;
     }
   }
-  if (result != CUDA_SUCCESS) parameters.give_up(session);
+  if (result == CUDA_SUCCESS) {
+    session.graphs.change_weight(command.graph, static_cast<std::int64_t>(parameters.weight));
+  } else {
+    parameters.give_up(session);
+  }
   session.reply(command.header, result, &reply, sizeof reply);
 }
 
@@ -417,8 +428,19 @@ void replay(Session& session, const wire::GraphDestroyNode& command) {
   if (node == nullptr) return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
   if (session.is_captured_into(node->graph))
     return session.reply(command.header, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
-  const CUresult result = session.driver().cuGraphDestroyNode(node->node);
-  if (result == CUDA_SUCCESS) session.graphs.forget_node(command.node);
+  const DriverFunctions& driver = session.driver();
+  CUgraphNodeType type{};
+  CUgraph child = nullptr;
+  std::uint64_t weight = 1;
+  if (driver.cuGraphNodeGetType(node->node, &type) == CUDA_SUCCESS && type == CU_GRAPH_NODE_TYPE_GRAPH &&
+      driver.cuGraphChildGraphNodeGetGraph(node->node, &child) == CUDA_SUCCESS) {
+    weight += weigh(driver, child);
+  }
+  const CUresult result = driver.cuGraphDestroyNode(node->node);
+  if (result == CUDA_SUCCESS) {
+    session.graphs.change_weight(node->graph, -static_cast<std::int64_t>(weight));
+    session.graphs.forget_node(command.node);
+  }
   session.reply(command.header, result);
 }
 
@@ -440,24 +462,24 @@ void replay(Session& session, const wire::GraphNodeGet& command) {
 
 void replay(Session& session, const wire::GraphNodeSet& command, std::span<const std::byte> tail) {
   const GraphNode* node = session.graphs.node(command.node);
-  const CUgraphExec* exec = command.exec != 0 ? session.graphs.exec(command.exec) : nullptr;
+  const GraphExec* exec = command.exec != 0 ? session.graphs.exec(command.exec) : nullptr;
   if (node == nullptr || (command.exec != 0 && exec == nullptr))
     return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
   NodeParameters parameters;
   if (!parameters.read(session, command.header, command.type, tail)) return;
-  const CUresult result = change(session, exec != nullptr ? *exec : nullptr, node->node, parameters);
+  const CUresult result = change(session, exec != nullptr ? exec->exec : nullptr, node->node, parameters);
   if (result != CUDA_SUCCESS) parameters.give_up(session);
   session.reply(command.header, result);
 }
 
 void replay(Session& session, const wire::GraphNodeEnable& command) {
   const GraphNode* node = session.graphs.node(command.node);
-  const CUgraphExec* exec = session.graphs.exec(command.exec);
+  const GraphExec* exec = session.graphs.exec(command.exec);
   if (node == nullptr || exec == nullptr) return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
   wire::GraphNodeEnableReply reply{command.enabled};
-  const CUresult result = command.set != 0
-                              ? session.driver().cuGraphNodeSetEnabled(*exec, node->node, command.enabled)
-                              : session.driver().cuGraphNodeGetEnabled(*exec, node->node, &reply.enabled);
+  const CUresult result =
+      command.set != 0 ? session.driver().cuGraphNodeSetEnabled(exec->exec, node->node, command.enabled)
+                       : session.driver().cuGraphNodeGetEnabled(exec->exec, node->node, &reply.enabled);
   session.reply(command.header, result, &reply, sizeof reply);
 }
 

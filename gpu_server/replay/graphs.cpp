@@ -13,10 +13,43 @@ namespace tfusion::replay {
 
 using namespace protocol;
 
-std::uint64_t GraphTables::add_graph(CUgraph graph) {
+std::uint64_t GraphTables::add_graph(CUgraph graph, std::uint64_t weight) {
   Graph made;
   made.graph = graph;
-  return graphs_.put(std::move(made));
+  made.weight = weight;
+  const std::uint64_t number = graphs_.put(std::move(made));
+  if (number != 0) weight_ += weight;
+  return number;
+}
+
+std::uint64_t GraphTables::add_exec(CUgraphExec exec, std::uint64_t weight) {
+  const std::uint64_t number = execs_.put({exec, weight});
+  if (number != 0) weight_ += weight;
+  return number;
+}
+
+void GraphTables::forget_exec(std::uint64_t number) {
+  weight_ -= execs_.find(number)->weight;
+  execs_.forget(number);
+}
+
+void GraphTables::change_weight(std::uint64_t graph, std::int64_t change) {
+  Graph* outermost = graphs_.find(graph);
+  while (outermost != nullptr && outermost->parent != 0) outermost = graphs_.find(outermost->parent);
+  if (outermost == nullptr) return;
+  // Not below nothing: a driver may know of nodes that were never counted.
+  const std::uint64_t less =
+      change < 0 ? std::min(outermost->weight, static_cast<std::uint64_t>(-change)) : 0;
+  const std::uint64_t more = change > 0 ? static_cast<std::uint64_t>(change) : 0;
+  outermost->weight += more - less;
+  weight_ += more - less;
+}
+
+void GraphTables::set_weight(std::uint64_t graph, std::uint64_t weight) {
+  Graph* its = graphs_.find(graph);
+  if (its == nullptr) return;
+  weight_ += weight - its->weight;
+  its->weight = weight;
 }
 
 std::uint64_t GraphTables::number_of(std::uint64_t graph, CUgraphNode node) {
@@ -57,19 +90,21 @@ void GraphTables::forget_graph(std::uint64_t number) {
   if (graph == nullptr) return;
   const auto nodes = std::move(graph->nodes);
   const auto children = std::move(graph->children);
+  weight_ -= graph->weight;
   graphs_.forget(number);
   for (const auto& [node, its_number] : nodes) nodes_.forget(its_number);
   for (const auto& [node, child] : children) forget_graph(child);
 }
 
 void GraphTables::destroy_all(const DriverFunctions& driver) {
-  execs_.for_each([&](CUgraphExec exec) { driver.cuGraphExecDestroy(exec); });
+  execs_.for_each([&](const GraphExec& exec) { driver.cuGraphExecDestroy(exec.exec); });
   execs_.clear();
   graphs_.for_each([&](const Graph& graph) {
     if (graph.parent == 0) driver.cuGraphDestroy(graph.graph);
   });
   graphs_.clear();
   nodes_.clear();
+  weight_ = 0;
 }
 
 bool Session::has_graphs() const {
@@ -115,8 +150,49 @@ Graph* find_graph(Session& session, const wire::CommandHeader& header, std::uint
   return graph;
 }
 
-CUresult number_graph(Session& session, CUgraph graph, std::uint64_t* number) {
-  *number = session.graphs.add_graph(graph);
+namespace {
+
+// Lists nodes by calls as CUDA has them: once for how many, once for what.
+template <typename Ask>
+CUresult list_nodes(std::vector<CUgraphNode>* nodes, Ask&& ask) {
+  std::size_t count = 0;
+  if (CUresult r = ask(nullptr, &count); r != CUDA_SUCCESS) return r;
+  nodes->resize(count);
+  const CUresult result = count == 0 ? CUDA_SUCCESS : ask(nodes->data(), &count);
+  nodes->resize(std::min(count, nodes->size()));
+  return result;
+}
+
+}  // namespace
+
+std::uint64_t weigh(const DriverFunctions& driver, CUgraph graph) {
+  std::uint64_t weight = 0;
+  std::vector<CUgraph> left{graph};
+  while (!left.empty()) {
+    const CUgraph one = left.back();
+    left.pop_back();
+    std::vector<CUgraphNode> nodes;
+    list_nodes(&nodes,
+               [&](CUgraphNode* out, std::size_t* count) { return driver.cuGraphGetNodes(one, out, count); });
+    weight += nodes.size();
+    for (const CUgraphNode node : nodes) {
+      CUgraphNodeType type{};
+      CUgraph child = nullptr;
+      if (driver.cuGraphNodeGetType(node, &type) == CUDA_SUCCESS && type == CU_GRAPH_NODE_TYPE_GRAPH &&
+          driver.cuGraphChildGraphNodeGetGraph(node, &child) == CUDA_SUCCESS) {
+        left.push_back(child);
+      }
+    }
+  }
+  return weight;
+}
+
+std::uint64_t weight_of(const DriverFunctions& driver, const Graph& graph) {
+  return graph.parent == 0 ? graph.weight : weigh(driver, graph.graph);
+}
+
+CUresult number_graph(Session& session, CUgraph graph, std::uint64_t weight, std::uint64_t* number) {
+  *number = session.graphs.has_room(weight) ? session.graphs.add_graph(graph, weight) : 0;
   if (*number != 0) return CUDA_SUCCESS;
   session.driver().cuGraphDestroy(graph);
   return CUDA_ERROR_OUT_OF_MEMORY;
@@ -132,21 +208,10 @@ wire::GraphEdge graph_edge(std::uint64_t from, std::uint64_t to, const CUgraphEd
 namespace {
 
 // An executable of the client's; without it, the note or reply was made.
-CUgraphExec* find_exec(Session& session, const wire::CommandHeader& header, std::uint64_t number) {
-  CUgraphExec* exec = session.graphs.exec(number);
+GraphExec* find_exec(Session& session, const wire::CommandHeader& header, std::uint64_t number) {
+  GraphExec* exec = session.graphs.exec(number);
   if (exec == nullptr) session.refuse(header, CUDA_ERROR_INVALID_VALUE);
   return exec;
-}
-
-// Lists nodes by calls as CUDA has them: once for how many, once for what.
-template <typename Ask>
-CUresult list_nodes(std::vector<CUgraphNode>* nodes, Ask&& ask) {
-  std::size_t count = 0;
-  if (CUresult r = ask(nullptr, &count); r != CUDA_SUCCESS) return r;
-  nodes->resize(count);
-  const CUresult result = count == 0 ? CUDA_SUCCESS : ask(nodes->data(), &count);
-  nodes->resize(std::min(count, nodes->size()));
-  return result;
 }
 
 // The number of a node that an error names, which may be in a graph within that graph: then it has none, as a
@@ -183,7 +248,7 @@ void replay(Session& session, const wire::GraphCreate& command) {
   CUgraph graph = nullptr;
   wire::GraphCreateReply reply{};
   CUresult result = session.driver().cuGraphCreate(&graph, command.flags);
-  if (result == CUDA_SUCCESS) result = number_graph(session, graph, &reply.graph);
+  if (result == CUDA_SUCCESS) result = number_graph(session, graph, 0, &reply.graph);
   session.reply(command.header, result, &reply, sizeof reply);
 }
 
@@ -201,10 +266,12 @@ void replay(Session& session, const wire::GraphDestroy& command) {
 void replay(Session& session, const wire::GraphClone& command) {
   const Graph* graph = find_graph(session, command.header, command.graph);
   if (graph == nullptr) return;
+  const std::uint64_t weight = weight_of(session.driver(), *graph);
+  if (!session.graphs.has_room(weight)) return session.reply(command.header, CUDA_ERROR_OUT_OF_MEMORY);
   CUgraph clone = nullptr;
   wire::GraphCloneReply reply{};
   CUresult result = session.driver().cuGraphClone(&clone, graph->graph);
-  if (result == CUDA_SUCCESS) result = number_graph(session, clone, &reply.clone);
+  if (result == CUDA_SUCCESS) result = number_graph(session, clone, weight, &reply.clone);
   session.reply(command.header, result, &reply, sizeof reply);
 }
 
@@ -294,12 +361,14 @@ void replay(Session& session, const wire::GraphInstantiate& command) {
   parameters.flags = command.flags & ~static_cast<std::uint64_t>(CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD);
   if ((parameters.flags & CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH) != 0)
     return session.reply(command.header, CUDA_ERROR_NOT_SUPPORTED);
+  const std::uint64_t weight = weight_of(session.driver(), *graph);
+  if (!session.graphs.has_room(weight)) return session.reply(command.header, CUDA_ERROR_OUT_OF_MEMORY);
   CUgraphExec exec = nullptr;
   wire::GraphInstantiateReply reply{};
   CUresult result = session.driver().cuGraphInstantiateWithParams(&exec, graph->graph, &parameters);
   reply.outcome = parameters.result_out;
   if (result == CUDA_SUCCESS) {
-    reply.exec = session.graphs.add_exec(exec);
+    reply.exec = session.graphs.add_exec(exec, weight);
     if (reply.exec == 0) {
       session.driver().cuGraphExecDestroy(exec);
       result = CUDA_ERROR_OUT_OF_MEMORY;
@@ -311,12 +380,12 @@ void replay(Session& session, const wire::GraphInstantiate& command) {
 }
 
 void replay(Session& session, const wire::GraphUpdate& command) {
-  CUgraphExec* exec = find_exec(session, command.header, command.exec);
+  GraphExec* exec = find_exec(session, command.header, command.exec);
   if (exec == nullptr) return;
   const Graph* graph = find_graph(session, command.header, command.graph);
   if (graph == nullptr) return;
   CUgraphExecUpdateResultInfo info{};
-  const CUresult result = session.driver().cuGraphExecUpdate_v2(*exec, graph->graph, &info);
+  const CUresult result = session.driver().cuGraphExecUpdate_v2(exec->exec, graph->graph, &info);
   wire::GraphUpdateReply reply{};
   reply.outcome = info.result;
   reply.error_node = number_if_in(session, command.graph, info.errorNode);
@@ -325,32 +394,34 @@ void replay(Session& session, const wire::GraphUpdate& command) {
 }
 
 void replay(Session& session, const wire::GraphExecFlags& command) {
-  CUgraphExec* exec = find_exec(session, command.header, command.exec);
+  GraphExec* exec = find_exec(session, command.header, command.exec);
   if (exec == nullptr) return;
   cuuint64_t flags = 0;
-  const CUresult result = session.driver().cuGraphExecGetFlags(*exec, &flags);
+  const CUresult result = session.driver().cuGraphExecGetFlags(exec->exec, &flags);
   const wire::GraphExecFlagsReply reply{flags};
   session.reply(command.header, result, &reply, sizeof reply);
 }
 
 void replay(Session& session, const wire::GraphLaunch& command) {
   CUstream stream = nullptr;
-  CUgraphExec* exec = find_exec(session, command.header, command.exec);
+  GraphExec* exec = find_exec(session, command.header, command.exec);
   if (exec == nullptr || !session.resolve(command.header, command.stream, &stream)) return;
-  session.note(command.header, session.driver().cuGraphLaunch(*exec, stream));
+  if (!session.may_launch_graph(stream, exec->weight))
+    return session.note(command.header, CUDA_ERROR_OUT_OF_MEMORY);
+  session.note(command.header, session.driver().cuGraphLaunch(exec->exec, stream));
 }
 
 void replay(Session& session, const wire::GraphUpload& command) {
   CUstream stream = nullptr;
-  CUgraphExec* exec = find_exec(session, command.header, command.exec);
+  GraphExec* exec = find_exec(session, command.header, command.exec);
   if (exec == nullptr || !session.resolve(command.header, command.stream, &stream)) return;
-  session.note(command.header, session.driver().cuGraphUpload(*exec, stream));
+  session.note(command.header, session.driver().cuGraphUpload(exec->exec, stream));
 }
 
 void replay(Session& session, const wire::GraphExecDestroy& command) {
-  CUgraphExec* exec = find_exec(session, command.header, command.exec);
+  GraphExec* exec = find_exec(session, command.header, command.exec);
   if (exec == nullptr) return;
-  const CUgraphExec ended = *exec;
+  const CUgraphExec ended = exec->exec;
   session.graphs.forget_exec(command.exec);
   session.note(command.header, session.driver().cuGraphExecDestroy(ended));
 }

@@ -82,9 +82,11 @@ class NumberedTable {
 
 struct Graph {
   CUgraph graph = nullptr;
-  std::uint64_t parent = 0;                          // of a node's own graph: the number of the node's graph
-  std::map<CUgraphNode, std::uint64_t> nodes;        // numbers given so far
-  std::map<std::uint64_t, std::uint64_t> children;   // number of a node -> of its own graph, which ends with it
+  std::uint64_t weight = 0;                    // nodes, with those of graphs in it; of no node's own graph
+  std::uint64_t parent = 0;                    // of a node's own graph: the number of the node's graph
+  std::map<CUgraphNode, std::uint64_t> nodes;  // numbers given so far
+  std::map<std::uint64_t, std::uint64_t>
+      children;  // number of a node -> of its own graph, which ends with it
 };
 
 struct GraphNode {
@@ -92,15 +94,24 @@ struct GraphNode {
   std::uint64_t graph = 0;
 };
 
+struct GraphExec {
+  CUgraphExec exec = nullptr;
+  std::uint64_t weight = 0;
+};
+
 class GraphTables {
  public:
+  // Nodes of all graphs and executables together: each takes host memory of the driver's, and a graph that
+  // holds another twice doubles with every command.
+  static constexpr std::uint64_t kMostWeight = 1u << 20;
+
   Graph* graph(std::uint64_t number) { return graphs_.find(number); }
   GraphNode* node(std::uint64_t number) { return nodes_.find(number); }
-  CUgraphExec* exec(std::uint64_t number) { return execs_.find(number); }
+  GraphExec* exec(std::uint64_t number) { return execs_.find(number); }
 
   // Numbers; 0 if there are as many as there may be.
-  std::uint64_t add_graph(CUgraph graph);
-  std::uint64_t add_exec(CUgraphExec exec) { return execs_.put(exec); }
+  std::uint64_t add_graph(CUgraph graph, std::uint64_t weight);
+  std::uint64_t add_exec(CUgraphExec exec, std::uint64_t weight);
   // The number of a node of that graph; a fresh one the first time.
   std::uint64_t number_of(std::uint64_t graph, CUgraphNode node);
   // The number of a child node's own graph.
@@ -108,7 +119,15 @@ class GraphTables {
 
   void forget_node(std::uint64_t number);   // with the node's own graph
   void forget_graph(std::uint64_t number);  // with its nodes and its nodes' graphs
-  void forget_exec(std::uint64_t number) { execs_.forget(number); }
+  void forget_exec(std::uint64_t number);
+
+  // Whether there may be so many more nodes.
+  bool has_room(std::uint64_t weight) const {
+    return weight <= kMostWeight && weight_ <= kMostWeight - weight;
+  }
+  // A graph, or the one that it is in, has come to have more nodes or fewer.
+  void change_weight(std::uint64_t graph, std::int64_t change);
+  void set_weight(std::uint64_t graph, std::uint64_t weight);
 
   // Whether nothing is there that could name a kernel, event or array.
   bool empty() const { return graphs_.empty() && execs_.empty(); }
@@ -119,7 +138,8 @@ class GraphTables {
  private:
   NumberedTable<Graph> graphs_{protocol::HandleKind::graph, 1u << 14};
   NumberedTable<GraphNode> nodes_{protocol::HandleKind::graph_node, 1u << 20};
-  NumberedTable<CUgraphExec> execs_{protocol::HandleKind::graph_exec, 1u << 14};
+  NumberedTable<GraphExec> execs_{protocol::HandleKind::graph_exec, 1u << 14};
+  std::uint64_t weight_ = 0;
 };
 
 class Session;
@@ -142,7 +162,11 @@ struct GraphEnds {
 // A graph of the client's; without it, the reply was made.
 Graph* find_graph(Session& session, const wire::CommandHeader& header, std::uint64_t number);
 // Gives a fresh graph of the driver's its number; destroys it if there are too many.
-CUresult number_graph(Session& session, CUgraph graph, std::uint64_t* number);
+CUresult number_graph(Session& session, CUgraph graph, std::uint64_t weight, std::uint64_t* number);
+// The nodes of a graph and of the graphs in it.
+std::uint64_t weigh(const DriverFunctions& driver, CUgraph graph);
+// The same of a graph of the client's, which mostly is known.
+std::uint64_t weight_of(const DriverFunctions& driver, const Graph& graph);
 wire::GraphEdge graph_edge(std::uint64_t from, std::uint64_t to, const CUgraphEdgeData& data);
 
 }  // namespace tfusion::replay

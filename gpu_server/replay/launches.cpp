@@ -59,7 +59,8 @@ class Attributes {
   void put_events_in_graph(Session& session) const {
     for (unsigned i = 0; i < count_; ++i) {
       const CUlaunchAttribute& a = entries_[i];
-      if (a.id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT) session.put_in_graph(a.value.programmaticEvent.event);
+      if (a.id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT)
+        session.put_in_graph(a.value.programmaticEvent.event);
       if (a.id == CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT)
         session.put_in_graph(a.value.launchCompletionEvent.event);
     }

@@ -100,6 +100,8 @@ class Session {
   bool is_capturing(CUstream stream) const;
   // Whether a capture goes into this graph, or one that it is in: then it must not lose nodes, nor end.
   bool is_captured_into(std::uint64_t graph);
+  // Whether an executable of so many nodes may be launched: in a capture its nodes become the graph's.
+  bool may_launch_graph(CUstream stream, std::uint64_t weight);
   void capture_began(CUstream stream, std::uint64_t into);
   // The number that the capture's graph has already, or 0.
   std::uint64_t capture_ended(CUstream stream, CUresult result);
@@ -234,6 +236,7 @@ class Session {
   std::map<CUstream, std::uint64_t> captures_;  // stream that began to capture -> number of the graph, or 0
   std::uint32_t captured_commands_ = 0;         // since there have been captures
   static constexpr std::uint32_t kMostCaptured = 1u << 20;
+  std::uint64_t captured_weight_ = 0;  // of executables launched in captures since then
   std::set<CUevent> graph_events_;
   std::vector<std::function<void()>> kept_;  // the ends of what graphs may name
   static constexpr std::size_t kMostKept = 1u << 16;

@@ -1,4 +1,4 @@
-// Streams, events, and waiting for them.
+// Streams, events, waiting for them, and the text that comes of waiting.
 #include <cstring>
 
 #include "replay_commands.hpp"
@@ -103,6 +103,11 @@ void replay(Session& session, const wire::ContextSetLimit& command) {
     result = session.driver().cuCtxGetLimit(&value, static_cast<CUlimit>(command.limit));
   reply.value = value;
   session.reply(command.header, result, &reply, sizeof reply);
+}
+
+void replay(Session& session, const wire::TextNext& command) {
+  session.forward_text();
+  session.reply(command.header, CUDA_SUCCESS);
 }
 
 }  // namespace tfusion::replay

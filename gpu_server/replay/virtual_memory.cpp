@@ -51,7 +51,8 @@ CUresult Session::set_access(std::uint64_t address, std::uint64_t bytes, CUmemAc
   access.flags = flags;
   const CUresult result = driver().cuMemSetAccess(address, bytes, &access, 1);
   if (result != CUDA_SUCCESS) return result;
-  for (auto range = mappings_.find(address); range != mappings_.end() && range->first < address + bytes; ++range)
+  for (auto range = mappings_.find(address); range != mappings_.end() && range->first < address + bytes;
+       ++range)
     range->second.accessible = flags != CU_MEM_ACCESS_FLAGS_PROT_NONE;
   return CUDA_SUCCESS;
 }

@@ -5,9 +5,9 @@
 //
 // Answers (busy or done, success or an error) are drawn from a generator that fuzz_driver_begin() seeds, so
 // an input always meets the same driver. For one thread.
-#include "driver_state.hpp"
-
 #include <string>
+
+#include "driver_state.hpp"
 
 namespace fuzz_driver {
 
@@ -196,7 +196,6 @@ EXPORT CUresult cuCtxGetStreamPriorityRange(int* l, int* g) {
 EXPORT CUresult cuCtxResetPersistingL2Cache() {
   return luck();
 }
-
 
 EXPORT CUresult cuLibraryLoadData(CUlibrary* l, const void* image, CUjit_option* o, void** v, unsigned n,
                                   CUlibraryOption*, void**, unsigned) {

@@ -266,7 +266,8 @@ EXPORT CUresult cuGraphGetEdges_v2(CUgraph g, CUgraphNode* from, CUgraphNode* to
                                    std::size_t* count) {
   std::vector<std::uintptr_t> begins, ends;
   for (const std::uintptr_t node : graph_lives(g).nodes) {
-    for (const std::uintptr_t begin : state().nodes.at(node).from) begins.push_back(begin), ends.push_back(node);
+    for (const std::uintptr_t begin : state().nodes.at(node).from)
+      begins.push_back(begin), ends.push_back(node);
   }
   std::size_t room = *count;
   if (to != nullptr) list(ends, to, nullptr, &room);
@@ -302,8 +303,8 @@ EXPORT CUresult cuGraphRemoveDependencies_v2(CUgraph g, const CUgraphNode* from,
   return luck();
 }
 
-EXPORT CUresult cuGraphAddKernelNode_v2(CUgraphNode* n, CUgraph g, const CUgraphNode* before, std::size_t count,
-                                        const CUDA_KERNEL_NODE_PARAMS* p) {
+EXPORT CUresult cuGraphAddKernelNode_v2(CUgraphNode* n, CUgraph g, const CUgraphNode* before,
+                                        std::size_t count, const CUDA_KERNEL_NODE_PARAMS* p) {
   return add(n, g, before, count, kernel_work(*p));
 }
 EXPORT CUresult cuGraphAddMemcpyNode(CUgraphNode* n, CUgraph g, const CUgraphNode* before, std::size_t count,
@@ -318,8 +319,8 @@ EXPORT CUresult cuGraphAddHostNode(CUgraphNode* n, CUgraph g, const CUgraphNode*
                                    const CUDA_HOST_NODE_PARAMS* p) {
   return add(n, g, before, count, host_work(*p));
 }
-EXPORT CUresult cuGraphAddChildGraphNode(CUgraphNode* n, CUgraph g, const CUgraphNode* before, std::size_t count,
-                                         CUgraph child) {
+EXPORT CUresult cuGraphAddChildGraphNode(CUgraphNode* n, CUgraph g, const CUgraphNode* before,
+                                         std::size_t count, CUgraph child) {
   return add(n, g, before, count, child_work(child));
 }
 EXPORT CUresult cuGraphAddEmptyNode(CUgraphNode* n, CUgraph g, const CUgraphNode* before, std::size_t count) {
@@ -329,8 +330,8 @@ EXPORT CUresult cuGraphAddEventRecordNode(CUgraphNode* n, CUgraph g, const CUgra
                                           std::size_t count, CUevent e) {
   return add(n, g, before, count, event_work(CU_GRAPH_NODE_TYPE_EVENT_RECORD, e));
 }
-EXPORT CUresult cuGraphAddEventWaitNode(CUgraphNode* n, CUgraph g, const CUgraphNode* before, std::size_t count,
-                                        CUevent e) {
+EXPORT CUresult cuGraphAddEventWaitNode(CUgraphNode* n, CUgraph g, const CUgraphNode* before,
+                                        std::size_t count, CUevent e) {
   return add(n, g, before, count, event_work(CU_GRAPH_NODE_TYPE_WAIT_EVENT, e));
 }
 EXPORT CUresult cuGraphDestroyNode(CUgraphNode n) {
@@ -410,7 +411,8 @@ EXPORT CUresult cuGraphExecKernelNodeSetParams_v2(CUgraphExec x, CUgraphNode n,
                                                   const CUDA_KERNEL_NODE_PARAMS* p) {
   return change(x, n, kernel_work(*p));
 }
-EXPORT CUresult cuGraphExecMemcpyNodeSetParams(CUgraphExec x, CUgraphNode n, const CUDA_MEMCPY3D* p, CUcontext) {
+EXPORT CUresult cuGraphExecMemcpyNodeSetParams(CUgraphExec x, CUgraphNode n, const CUDA_MEMCPY3D* p,
+                                               CUcontext) {
   return change(x, n, copy_work(*p));
 }
 EXPORT CUresult cuGraphExecMemsetNodeSetParams(CUgraphExec x, CUgraphNode n, const CUDA_MEMSET_NODE_PARAMS* p,
@@ -435,7 +437,8 @@ EXPORT CUresult cuGraphNodeGetEnabled(CUgraphExec x, CUgraphNode n, unsigned* en
 EXPORT CUresult cuGraphNodeSetEnabled(CUgraphExec x, CUgraphNode n, unsigned) {
   return exec_lives(x), node_lives(n), luck();
 }
-EXPORT CUresult cuGraphKernelNodeGetAttribute(CUgraphNode n, CUkernelNodeAttrID, CUkernelNodeAttrValue* value) {
+EXPORT CUresult cuGraphKernelNodeGetAttribute(CUgraphNode n, CUkernelNodeAttrID,
+                                              CUkernelNodeAttrValue* value) {
   node_lives(n);
   std::memset(value, 5, sizeof *value);
   return luck();

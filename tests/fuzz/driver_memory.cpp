@@ -89,7 +89,8 @@ EXPORT CUresult cuMemMap(CUdeviceptr p, std::size_t bytes, std::size_t offset, C
 }
 
 namespace {
-// Calls each(mapping) for the mappings that make up a range exactly; a range of anything else breaks the rule.
+// Calls each(mapping) for the mappings that make up a range exactly; a range of anything else breaks the
+// rule.
 template <typename Each>
 void for_mappings(CUdeviceptr p, std::size_t bytes, const char* rule, Each&& each) {
   if (bytes == 0) broken(rule, p);
@@ -107,7 +108,8 @@ EXPORT CUresult cuMemUnmap(CUdeviceptr p, std::size_t bytes) {
   for_mappings(p, bytes, "unmaps what is not mapped", [](auto piece) { state().mapped.erase(piece); });
   return CUDA_SUCCESS;
 }
-EXPORT CUresult cuMemSetAccess(CUdeviceptr p, std::size_t bytes, const CUmemAccessDesc* access, std::size_t n) {
+EXPORT CUresult cuMemSetAccess(CUdeviceptr p, std::size_t bytes, const CUmemAccessDesc* access,
+                               std::size_t n) {
   if (n != 1) broken("access of several devices", n);
   for_mappings(p, bytes, "opens what is not mapped", [](auto) {});
   if (const CUresult r = luck(); r != CUDA_SUCCESS) return r;

@@ -89,9 +89,9 @@ struct Graph {
 };
 
 struct Capture {
-  std::uintptr_t graph;  // 0: it is invalidated, and a graph of its own is gone
-  std::uintptr_t origin;                                       // stream
-  bool into;                                                   // a graph that there was before
+  std::uintptr_t graph;   // 0: it is invalidated, and a graph of its own is gone
+  std::uintptr_t origin;  // stream
+  bool into;              // a graph that there was before
   bool invalidated = false;
   std::map<std::uintptr_t, std::vector<std::uintptr_t>> ends;  // stream -> what its next node depends on
 };

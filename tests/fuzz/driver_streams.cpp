@@ -45,7 +45,8 @@ bool default_stream_blocked(CUstream stream) {
 // A call that a capture does not allow; CUDA_SUCCESS if nothing captures there.
 CUresult not_in_capture(CUstream stream) {
   stream_lives(stream);
-  if (Capture* capture = capture_of(stream)) return invalidate(*capture, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+  if (Capture* capture = capture_of(stream))
+    return invalidate(*capture, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
   return CUDA_SUCCESS;
 }
 
@@ -195,7 +196,8 @@ EXPORT CUresult cuEventDestroy_v2(CUevent e) {
 }
 EXPORT CUresult cuEventQuery(CUevent e) {
   event_lives(e);
-  if (const auto captured = state().captured_events.find(number(e)); captured != state().captured_events.end())
+  if (const auto captured = state().captured_events.find(number(e));
+      captured != state().captured_events.end())
     return invalidate(state().captures.at(captured->second.capture), CUDA_ERROR_CAPTURED_EVENT);
   unsigned& busy = state().events[number(e)];
   if (busy > 0) return --busy, CUDA_ERROR_NOT_READY;
@@ -223,6 +225,7 @@ CUresult begin(CUstream s, std::uintptr_t graph, std::vector<std::uintptr_t> end
   if (Capture* already = capture_of(s)) return invalidate(*already, CUDA_ERROR_ILLEGAL_STATE);
   if (const CUresult r = luck(); r != CUDA_SUCCESS) return r;
   const bool into = graph != 0;
+  if (into && state().graphs.at(graph).child) broken("captures into a node's own graph", graph);
   if (into && state().graphs.at(graph).capture != 0) return CUDA_ERROR_INVALID_VALUE;
   if (!into) {
     graph = number(fresh<CUgraph>());
@@ -250,9 +253,9 @@ EXPORT CUresult cuStreamEndCapture(CUstream s, CUgraph* graph) {
   if (capture == nullptr) return CUDA_ERROR_ILLEGAL_STATE;
   if (capture->origin != number(s)) return invalidate(*capture, CUDA_ERROR_STREAM_CAPTURE_UNMATCHED);
   if (draw(40) == 0) return CUDA_ERROR_OUT_OF_MEMORY;  // and it goes on
-  CUresult result = capture->invalidated ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
+  CUresult result = capture->invalidated                       ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
                     : capture->ends.size() > 1 && draw(3) == 0 ? CUDA_ERROR_STREAM_CAPTURE_UNJOINED
-                                                                : CUDA_SUCCESS;
+                                                               : CUDA_SUCCESS;
   if (result == CUDA_SUCCESS) {
     state().graphs.at(capture->graph).capture = 0;
     *graph = reinterpret_cast<CUgraph>(capture->graph);
@@ -282,12 +285,13 @@ EXPORT CUresult cuStreamGetCaptureInfo_v3(CUstream s, CUstreamCaptureStatus* sta
   Capture& capture = *capture_of(s);
   if (id != nullptr) *id = state().capturing.at(number(s));
   if (graph != nullptr) *graph = reinterpret_cast<CUgraph>(capture.graph);
+  if (nodes == nullptr) return CUDA_SUCCESS;  // another stream's lists stay as they are
   listed.clear();
   for (const std::uintptr_t node : capture.ends[number(s)]) {
     if (state().nodes.count(node) != 0) listed.push_back(reinterpret_cast<CUgraphNode>(node));
   }
   data.assign(listed.size(), CUgraphEdgeData{});
-  if (nodes != nullptr) *nodes = listed.data();
+  *nodes = listed.data();
   if (edges != nullptr) *edges = draw(2) == 0 ? data.data() : nullptr;
   if (count != nullptr) *count = listed.size();
   return CUDA_SUCCESS;

@@ -212,8 +212,8 @@ std::uint64_t address(const Model& model, Random& random) {
                                    : model.range(kDeviceArenaAddress, kDeviceArenaBytes, random);
   if (range == nullptr) return kDeviceArenaAddress + random.below(6) * kArenaPageBytes;
   if (range->bytes == 0 || random.one_in(3)) return range->start;
-  return random.one_in(10) ? range->start + range->bytes - random.below(64)
-                           : range->start + random.below(range->bytes);
+  return random.one_in(5) ? range->start + range->bytes - random.below(random.one_in(2) ? 64 : 8192)
+                          : range->start + random.below(range->bytes);
 }
 
 std::uint64_t size(Random& random) {
@@ -264,7 +264,8 @@ void memory(Bytes& command, const wire::CommandInfo& info, const Model& model, R
     if (is(field, "address")) put(command, field, start);
     if (is(field, "offset")) put(command, field, host ? start - base : within);
     if (is(field, "bytes")) put(command, field, bytes);
-    if (is(field, "flags")) put(command, field, random.one_in(kSlip) ? 2 : random.one_in(4) ? random.below(2) : 3);
+    if (is(field, "flags"))
+      put(command, field, random.one_in(kSlip) ? 2 : random.one_in(4) ? random.below(2) : 3);
   }
 }
 
@@ -378,7 +379,7 @@ std::string name(Random& random) {
     case 3:
       return std::string(random.below(3000), 'x');
     default:
-      return random.one_in(2) ? "kernel" : "variable";
+      return random.one_in(3) ? "variable" : "kernel";
   }
 }
 
@@ -388,7 +389,7 @@ Bytes tail_for(Bytes& command, const wire::CommandInfo& info, const Model& model
   const std::string_view what = info.name;
   for (std::uint16_t i = 0; i < info.field_count; ++i) {
     if (!is(info.fields[i], "digest")) continue;
-    const std::size_t which = random.below(images().size());
+    const std::size_t which = random.one_in(2) ? 0 : random.below(images().size());
     std::memcpy(command.data() + info.fields[i].offset, images()[which].digest.data(), sizeof(Digest));
     set(command, info, "image_bytes", images()[which].bytes.size());
     if (what == "ImagePart") {
@@ -549,10 +550,10 @@ Bytes with(std::string_view name, const std::vector<std::pair<std::string_view, 
 // A capture as programs make them: begun, forked to another stream by an event, worked in, joined, ended;
 // each part may be missing.
 std::vector<Bytes> capture(const Model& model, Random& random) {
-  static const std::string_view kWork[] = {"LaunchKernel", "Memset",      "CopyBetween",  "HostFunction",
-                                           "GraphLaunch",  "CopyToReply", "CopyInline",   "CopyFromStaging",
-                                           "CaptureInfo",  "GraphAddNode", "CaptureUpdate", "CopyToStaging",
-                                           "GraphDestroyNode", "GraphDestroy", "Copy3DBetween"};
+  static const std::string_view kWork[] = {
+      "LaunchKernel",  "Memset",        "CopyBetween",      "HostFunction", "GraphLaunch",
+      "CopyToReply",   "CopyInline",    "CopyFromStaging",  "CaptureInfo",  "GraphAddNode",
+      "CaptureUpdate", "CopyToStaging", "GraphDestroyNode", "GraphDestroy", "Copy3DBetween"};
   std::vector<Bytes> all;
   const std::uint64_t first = handle(HandleKind::stream, false, model, random);
   const std::uint64_t second = handle(HandleKind::stream, false, model, random);
@@ -623,11 +624,11 @@ std::vector<Bytes> outlive(Model model, Random& random) {
 Bytes generate_on(Model model, Random& random, std::size_t commands) {
   // What others need comes first, more often than chance would have it.
   static const std::string_view kFirst[] = {
-      "StreamCreate", "EventCreate", "MemoryCommit",         "HostCommit",
-      "ModuleLoad",   "LinkCreate",    "ModuleGetKernel",      "ModuleGetGlobal",
-      "LinkAdd",      "ArrayCreate",   "MipmappedArrayCreate", "MipmappedArrayGetLevel",
-      "GraphCreate",  "GraphAddNode",  "GraphInstantiate",     "PhysicalCreate",
-      "PhysicalMap",  "PhysicalSetAccess", "StreamCreate",     "EventCreate"};
+      "StreamCreate", "EventCreate",       "MemoryCommit",         "HostCommit",
+      "ModuleLoad",   "LinkCreate",        "ModuleGetKernel",      "ModuleGetGlobal",
+      "LinkAdd",      "ArrayCreate",       "MipmappedArrayCreate", "MipmappedArrayGetLevel",
+      "GraphCreate",  "GraphAddNode",      "GraphInstantiate",     "PhysicalCreate",
+      "PhysicalMap",  "PhysicalSetAccess", "StreamCreate",         "EventCreate"};
   Bytes all;
   auto say = [&](const Bytes& one) {
     model.see(one, 0, one.size());
@@ -638,8 +639,9 @@ Bytes generate_on(Model model, Random& random, std::size_t commands) {
       for (const Bytes& one : random.one_in(3) ? outlive(model, random) : capture(model, random)) say(one);
       continue;
     }
-    say(command(random.one_in(i < commands / 2 ? 4 : 1) ? any_opcode(random)
-                                                        : opcode_named(kFirst[random.below(std::size(kFirst))]),
+    say(command(random.one_in(i < commands / 2 ? 4 : 1)
+                    ? any_opcode(random)
+                    : opcode_named(kFirst[random.below(std::size(kFirst))]),
                 model, random));
   }
   return all;

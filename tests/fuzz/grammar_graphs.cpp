@@ -33,8 +33,8 @@ std::uint64_t extent(const Session& session, Random& random, std::uint64_t most)
   }
 }
 
-void side(CUmemorytype* type, CUdeviceptr* device, const void** host, std::size_t* x, std::size_t* y, std::size_t* z,
-          std::size_t* pitch, std::size_t* height, const Session& session, Random& random) {
+void side(CUmemorytype* type, CUdeviceptr* device, const void** host, std::size_t* x, std::size_t* y,
+          std::size_t* z, std::size_t* pitch, std::size_t* height, const Session& session, Random& random) {
   *type = random.one_in(40)  ? static_cast<CUmemorytype>(random.below(6))
           : random.one_in(4) ? CU_MEMORYTYPE_HOST
                              : CU_MEMORYTYPE_DEVICE;
@@ -124,7 +124,8 @@ bool GuessedGraphs::value(const wire::CommandInfo& info, const wire::FieldInfo& 
   return true;
 }
 
-Bytes node_parameters(std::uint64_t type, const GuessedGraphs& graphs, const Session& session, Random& random) {
+Bytes node_parameters(std::uint64_t type, const GuessedGraphs& graphs, const Session& session,
+                      Random& random) {
   Bytes made;
   switch (type) {
     case CU_GRAPH_NODE_TYPE_KERNEL: {

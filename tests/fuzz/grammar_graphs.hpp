@@ -53,6 +53,7 @@ struct Session {
 };
 
 // What a node of that type (CUgraphNodeType) carries.
-Bytes node_parameters(std::uint64_t type, const GuessedGraphs& graphs, const Session& session, Random& random);
+Bytes node_parameters(std::uint64_t type, const GuessedGraphs& graphs, const Session& session,
+                      Random& random);
 
 }  // namespace tfusion::fuzz

@@ -42,6 +42,7 @@ PROGRAMS = {
     "command": Program("command_test.cpp", ("gpu_server/replay/ring_reader.cpp",)),
     "ring": Program("ring_test.cpp", ("gpu_server/replay/ring_reader.cpp",)),
     "image_cache": Program("image_cache_test.cpp", ("gpu_server/replay/image_cache.cpp", SHA256)),
+    "device_text": Program("device_text_test.cpp", ("gpu_server/replay/device_text.cpp",)),
     "account": Program("account_test.cpp", ("gpu_server/replay/account.cpp",)),
     "jit_options": Program("jit_options_test.cpp", ("gpu_server/replay/jit_options.cpp",), cuda=True),
 }
