@@ -2,9 +2,9 @@
 
 Layout, little-endian u64 words: word 0 is the limit in bytes; then, a word per slot each, the bytes that the slot's
 worker holds, the nanoseconds for which it had work for the GPU, since when it has some now (CLOCK_MONOTONIC, 0: it
-has none), and how many calls it has replayed. A worker writes only words of its own slot and refuses an allocation with which the sum of all bytes
-would pass the limit. The daemon makes the account, gives each worker its file descriptor and slot, zeroes a slot when
-its worker is gone, and reads the words for ListSlices, ListGpus and observers.
+has none), and how many calls it has replayed. A worker writes only words of its own slot and refuses an allocation
+with which the sum of all bytes would pass the limit. The daemon makes the account, gives each worker its file
+descriptor and slot, zeroes a slot when its worker is gone, and reads the words for ListSlices, ListGpus and observers.
 """
 
 from __future__ import annotations
