@@ -116,7 +116,7 @@ tidy: $(STAMPS)/lint $(STAMPS)/package
 	  xargs -r -P $(JOBS) -n 1 $(BIN)/clang-tidy --quiet -p $$(dirname $$commands)
 
 format: $(STAMPS)/lint
-	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format . ; $(BIN)/clang-format -i $(CXX_FILES)
+	@$(BIN)/ruff check --fix --exit-zero . ; $(BIN)/ruff format . ; $(BIN)/clang-format -i $(CXX_FILES)
 
 bench: $(STAMPS)/package | $(RUN_DIR)
 	@cd $(RUN_DIR) && $(BIN)/python $(ROOT)/benchmarks/run.py

@@ -82,7 +82,6 @@ class Session {
   // Ends the session soon; from any thread. `sentence` is what the client will read.
   void stop(const std::string& reason, const std::string& sentence);
 
-
   // --- for replays, hand-written and generated
   // ---------------------------------------------------------------------
 

@@ -26,8 +26,8 @@ namespace {
 
 using Word = std::uintptr_t;
 
-// What every entry is that nobody is known to call: refused by name, so that a program which does can be told of.
-// `Table` is the first four bytes of the table's UUID as they are written.
+// What every entry is that nobody is known to call: refused by name, so that a program which does can be told
+// of. `Table` is the first four bytes of the table's UUID as they are written.
 template <std::uint32_t Table, std::size_t Entry>
 CUresult unknown_entry() {
   static const char* const name = [] {

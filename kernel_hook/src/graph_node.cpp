@@ -544,8 +544,8 @@ CUresult cuGraphExecKernelNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNod
   return set_kernel(of(hGraphExec), hNode, nodeParams);
 }
 
-CUresult cuGraphExecMemcpyNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode, const CUDA_MEMCPY3D* copyParams,
-                                        CUcontext) {
+CUresult cuGraphExecMemcpyNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode,
+                                        const CUDA_MEMCPY3D* copyParams, CUcontext) {
   return set_plain(of(hGraphExec), hNode, copyParams);
 }
 
@@ -560,7 +560,8 @@ CUresult cuGraphExecHostNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode,
 }
 
 CUresult cuGraphExecChildGraphNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode, CUgraph childGraph) {
-  const CUresult result = set(of(hGraphExec), hNode, [&](Encoded* out) { return encode_child(childGraph, out); });
+  const CUresult result =
+      set(of(hGraphExec), hNode, [&](Encoded* out) { return encode_child(childGraph, out); });
   if (result == CUDA_SUCCESS) holds_as_well(number(childGraph), number(hGraphExec));
   return result;
 }

@@ -40,8 +40,8 @@ CUresult check(const Shape& s, const KernelDescription& kernel) {
     // Too many registers, or beyond the kernel's own launch bounds.
     const std::uint64_t registers =
         (threads + 31) / 32 * 32 * static_cast<std::uint64_t>(kernel.attributes[CU_FUNC_ATTRIBUTE_NUM_REGS]);
-    const auto most = static_cast<std::uint64_t>(
-        facts.attributes[CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK]);
+    const auto most =
+        static_cast<std::uint64_t>(facts.attributes[CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK]);
     return registers > most ? CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES : CUDA_ERROR_INVALID_VALUE;
   }
   const auto most_shared =
@@ -62,7 +62,8 @@ CUresult check_togetherness(CUfunction function, const Shape& shape, const Kerne
     if (x == 0 || y == 0 || z == 0) return CUDA_ERROR_INVALID_VALUE;
     const bool larger = kernel.attributes[CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED] != 0;
     const std::uint64_t most = larger ? kMost : kPortable;
-    if (x > most || y > most || z > most || std::uint64_t{x} * y * z > most) return CUDA_ERROR_INVALID_CLUSTER_SIZE;
+    if (x > most || y > most || z > most || std::uint64_t{x} * y * z > most)
+      return CUDA_ERROR_INVALID_CLUSTER_SIZE;
   }
   if (!cooperative) return CUDA_SUCCESS;
   int per_multiprocessor = 0;
@@ -72,8 +73,8 @@ CUresult check_togetherness(CUfunction function, const Shape& shape, const Kerne
       r != CUDA_SUCCESS) {
     return r;
   }
-  const auto multiprocessors = static_cast<std::uint64_t>(
-      shared.control().facts.attributes[CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT]);
+  const auto multiprocessors =
+      static_cast<std::uint64_t>(shared.control().facts.attributes[CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT]);
   const std::uint64_t resident = static_cast<std::uint64_t>(per_multiprocessor) * multiprocessors;
   const std::uint64_t blocks = std::uint64_t{shape.grid[0]} * shape.grid[1] * shape.grid[2];
   return blocks > resident ? CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE : CUDA_SUCCESS;
@@ -86,7 +87,8 @@ CUresult send(CUfunction function, const Shape& shape, CUstream stream, void** p
   if (CUresult r = describe_kernel(number(function), &kernel); r != CUDA_SUCCESS) return r;
   if (CUresult r = check(shape, *kernel); r != CUDA_SUCCESS) return r;
   if (cooperative || attributes.count > 0) {
-    if (CUresult r = check_togetherness(function, shape, *kernel, attributes, cooperative); r != CUDA_SUCCESS) return r;
+    if (CUresult r = check_togetherness(function, shape, *kernel, attributes, cooperative); r != CUDA_SUCCESS)
+      return r;
   }
   const void* packed = nullptr;
   std::size_t parameter_bytes = kernel->parameter_bytes;

@@ -300,8 +300,8 @@ CUresult cuLibraryGetGlobal(CUdeviceptr* dptr, size_t* bytes, CUlibrary library,
 CUresult cuLibraryGetManaged(CUdeviceptr*, size_t*, CUlibrary library, const char* name) {
   if (name == nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (modules().find(number(library)) == nullptr) return CUDA_ERROR_INVALID_HANDLE;
-  // The driver of the GPU's host keeps such a variable in its own process, where this one cannot reach it; what
-  // cudaMallocManaged allocates is reached from both.
+  // The driver of the GPU's host keeps such a variable in its own process, where this one cannot reach it;
+  // what cudaMallocManaged allocates is reached from both.
   return static_cast<CUresult>(refuse("a __managed__ variable (use cudaMallocManaged instead)"));
 }
 

@@ -1,7 +1,7 @@
-// cuMemHostRegister: pins memory that the program has already. The worker cannot pin another process's memory, so it stays
-// what it is: registering is kept and told again, copies to and from it take the way of any host memory (which is right,
-// only not as quick as from cuMemHostAlloc's), and kernels cannot reach it: it has no device pointer, and the device says
-// so by CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM.
+// cuMemHostRegister: pins memory that the program has already. The worker cannot pin another process's
+// memory, so it stays what it is: registering is kept and told again, copies to and from it take the way of
+// any host memory (which is right, only not as quick as from cuMemHostAlloc's), and kernels cannot reach it:
+// it has no device pointer, and the device says so by CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM.
 #include "registered.hpp"
 
 #include <sys/mman.h>
@@ -60,7 +60,8 @@ void forget_registered() {
 namespace api {
 
 CUresult cuMemHostRegister_v2(void* p, size_t bytesize, unsigned int Flags) {
-  constexpr unsigned kKnown = CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP | CU_MEMHOSTREGISTER_READ_ONLY;
+  constexpr unsigned kKnown =
+      CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP | CU_MEMHOSTREGISTER_READ_ONLY;
   if (p == nullptr || bytesize == 0) return CUDA_ERROR_INVALID_VALUE;
   if ((Flags & CU_MEMHOSTREGISTER_IOMEMORY) != 0)
     return static_cast<CUresult>(refuse("cuMemHostRegister of a device's memory"));
@@ -72,7 +73,8 @@ CUresult cuMemHostRegister_v2(void* p, size_t bytesize, unsigned int Flags) {
   if (!is_memory(address, bytesize)) return CUDA_ERROR_INVALID_VALUE;
   std::lock_guard lock(mutex);
   const auto after = ranges().lower_bound(address);
-  if (after != ranges().end() && after->first - address < bytesize) return CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
+  if (after != ranges().end() && after->first - address < bytesize)
+    return CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
   if (after != ranges().begin()) {
     const auto before = std::prev(after);
     if (address - before->first < before->second.bytes) return CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
