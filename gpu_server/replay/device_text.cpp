@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,6 +20,9 @@ namespace {
 // Text that a client does not take is kept up to here; what is older is lost.
 constexpr std::uint64_t kMostKept = 64u << 20;
 constexpr std::uint64_t kPieceBytes = 16 * 1024;
+constexpr std::uint64_t kPageBytes = 4096;
+constexpr off_t kFileBytes = off_t{1} << 42;  // never reached: a terabyte of text is years of printing
+constexpr unsigned kLooksBetween = 64;
 
 struct Record {
   std::uint32_t descriptor;
@@ -39,18 +41,36 @@ DeviceText::DeviceText(protocol::SharedMemory shared) : shared_(shared) {
   for (Source& source : sources_) {
     std::fflush(nullptr);
     source.file = memfd_create("tfusion-device-text", MFD_CLOEXEC);
-    // Appending, so that writes of several threads never overwrite each other.
-    if (source.file < 0 || fcntl(source.file, F_SETFL, O_APPEND) != 0 ||
+    // As large as it can ever grow, and without a page: what is written shows in the mapping below.
+    if (source.file < 0 || ftruncate(source.file, kFileBytes) != 0 ||
         dup2(source.file, static_cast<int>(source.descriptor)) < 0) {
       throw std::runtime_error(std::string("The output of kernels cannot be redirected: ") +
                                std::strerror(errno));
     }
+    source.look_at(0);
   }
+}
+
+// Maps the page in which the next text will begin.
+void DeviceText::Source::look_at(std::uint64_t position) {
+  if (window != nullptr) munmap(window, kPageBytes);
+  window_start = position / kPageBytes * kPageBytes;
+  void* page = mmap(nullptr, kPageBytes, PROT_READ, MAP_SHARED, file, static_cast<off_t>(window_start));
+  window = page == MAP_FAILED ? nullptr : static_cast<char*>(page);
+}
+
+// Without a system call, as this is asked at every call that synchronises: whether a byte stands where the
+// next text begins. A text that begins with NUL is found by the next look that is not so quick.
+bool DeviceText::Source::may_have_more() {
+  if (window != nullptr && ++quick_looks % kLooksBetween != 0)
+    return __atomic_load_n(window + (taken - window_start), __ATOMIC_ACQUIRE) != 0;
+  return true;
 }
 
 DeviceText::~DeviceText() {
   for (const Source& source : sources_) {
     if (source.file >= 0) close(source.file);
+    if (source.window != nullptr) munmap(source.window, kPageBytes);
   }
 }
 
@@ -68,9 +88,11 @@ void DeviceText::put(std::uint64_t* written, const void* data, std::uint64_t byt
 
 // False if there is more than fits.
 bool DeviceText::forward(Source& source, std::uint64_t* written, std::uint64_t read) {
-  struct stat status{};
-  if (fstat(source.file, &status) != 0) return true;
-  const auto end = static_cast<std::uint64_t>(status.st_size);
+  if (!source.may_have_more()) return true;
+  const off_t written_to =
+      lseek(source.file, 0, SEEK_CUR);  // shared with the descriptor that the driver writes to
+  if (written_to < 0) return true;
+  const auto end = static_cast<std::uint64_t>(written_to);
   if (end == source.taken) return true;
   if (end - source.taken > kMostKept) source.taken = end - kMostKept;
   bool all = true;
@@ -90,6 +112,7 @@ bool DeviceText::forward(Source& source, std::uint64_t* written, std::uint64_t r
     put(written, piece, static_cast<std::uint64_t>(n));
     source.taken += static_cast<std::uint64_t>(n);
   }
+  source.look_at(source.taken);
   forget_before(source.file, source.taken);  // also of what is not all taken: a client may never take it
   return all;
 }

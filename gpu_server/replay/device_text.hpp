@@ -25,6 +25,12 @@ class DeviceText {
     std::uint32_t descriptor;  // 1 or 2: what it stands for
     int file = -1;
     std::uint64_t taken = 0;
+    char* window = nullptr;  // of the file: the page that holds byte `taken`
+    std::uint64_t window_start = 0;
+    unsigned quick_looks = 0;
+
+    void look_at(std::uint64_t position);
+    bool may_have_more();
   };
 
   bool forward(Source& source, std::uint64_t* written, std::uint64_t read);

@@ -14,4 +14,7 @@ struct LaunchAttributes {
   CUresult read(const CUlaunchAttribute* from, unsigned number_of_them);
 };
 
+// For launches without any, so that none has to clear a list of its own.
+inline constexpr LaunchAttributes kNoLaunchAttributes{};
+
 }  // namespace tfusion::hook
