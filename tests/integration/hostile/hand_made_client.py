@@ -133,13 +133,17 @@ class HandMadeClient:
 
     def send(self, *commands: bytes | bytearray) -> None:
         """Writes commands behind each other and publishes them. They must fit what is left of the lap."""
+        self.write(*commands)
+        self.publish(self.head)
+
+    def write(self, *commands: bytes | bytearray) -> None:
+        """The same without a word to the worker."""
         data = b"".join(commands)
         at = self.head % self.layout["ring_bytes"]
         assert at + len(data) <= self.layout["ring_bytes"], "the lap is over"
         start = self.layout["ring"] + at
         self.memory[start : start + len(data)] = data
         self.head += len(data)
-        self.publish(self.head)
 
     def ask(self, name: str, tail: bytes = b"", **fields: int | bytes) -> int:
         """Sends a synchronous command and waits for its result (a CUresult, or below 0)."""

@@ -121,11 +121,11 @@ MALFORMED: dict[str, tuple[Callable[[Client], None], str]] = {
         "a command is shorter than its header",
     ),
     "more than a command": (
-        lambda c: (c.send(with_header(c, "bytes", "<I", 65544)), c.publish(MIB)),
+        lambda c: (c.write(with_header(c, "bytes", "<I", 65544)), c.publish(MIB)),
         "a command of 65544 bytes is larger than any may be",
     ),
     "a whole lap of filler": (
-        lambda c: (c.send(header(c, c.layout["ring_bytes"], 0)), c.publish(c.layout["ring_bytes"])),
+        lambda c: (c.write(header(c, c.layout["ring_bytes"], 0)), c.publish(c.layout["ring_bytes"])),
         "a filler does not fill the rest of a lap",
     ),
     "fewer fields than it has": (
