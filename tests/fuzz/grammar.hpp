@@ -3,8 +3,8 @@
 // check.
 //
 // An input is what a client would write to the ring from its start: commands one after another. Here is what
-// decoder.cpp and loop.cpp ask for: whole inputs; grammar_command.hpp makes each command, grammar_model.hpp
-// knows what stands before it, grammar_graphs.hpp the same of graphs.
+// decoder.cpp asks for: whole inputs. grammar_command.hpp makes each command, grammar_model.hpp knows what
+// stands before it, grammar_graphs.hpp the same of graphs.
 #pragma once
 
 #include <cstddef>
