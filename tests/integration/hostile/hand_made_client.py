@@ -87,12 +87,15 @@ class HandMadeClient:
 
     # -- shared memory
 
-    def word(self, offset: int, form: str = "<I") -> int:
-        """An integer of the shared memory."""
-        return int(struct.unpack_from(form, self.memory, offset)[0])
+    def word(self, offset: int, type_: type[ctypes._SimpleCData[int]] = ctypes.c_uint32) -> int:
+        """An integer of the shared memory, read in one piece: the worker may write it just now."""
+        return int(type_.from_buffer(self.memory, offset).value)
 
-    def set_word(self, offset: int, value: int, form: str = "<I") -> None:
-        struct.pack_into(form, self.memory, offset, value)
+    def set_word(
+        self, offset: int, value: int, type_: type[ctypes._SimpleCData[int]] = ctypes.c_uint32
+    ) -> None:
+        """Written in one piece. struct.pack_into with "<" goes byte by byte, and the worker may look between."""
+        type_.from_buffer(self.memory, offset).value = value
 
     def reason(self) -> str:
         """The sentence on the status page."""
@@ -101,7 +104,7 @@ class HandMadeClient:
 
     def publish(self, head: int) -> None:
         """Tells the worker that so much was ever written, and wakes it if it sleeps."""
-        self.set_word(self.layout["head"], head, "<Q")
+        self.set_word(self.layout["head"], head, ctypes.c_uint64)
         asleep = self.layout["consumer_asleep"]
         self.set_word(asleep, 0)
         word = ctypes.c_uint32.from_buffer(self.memory, asleep)
@@ -154,7 +157,7 @@ class HandMadeClient:
         while self.word(slot + self.layout["slot_state"]) != self.layout["slot_done"]:
             assert time.monotonic() < deadline, f"no answer to {name}"
             time.sleep(0.001)
-        return self.word(slot + self.layout["slot_result"], "<i")
+        return self.word(slot + self.layout["slot_result"], ctypes.c_int32)
 
     def payload(self, size: int) -> bytes:
         """What came with the last answer."""
