@@ -69,15 +69,14 @@ void Session::release_arrays() {
   arrays.for_each([&](Array& array) {
     if (array.mipmapped != 0) return;
     driver().cuArrayDestroy(array.array);
-    account_.give_back(array.charged_bytes);
+    give_back(array.charged_bytes, true);
   });
   mipmapped_arrays.for_each([&](MipmappedArray& array) {
     driver().cuMipmappedArrayDestroy(array.array);
-    account_.give_back(array.charged_bytes);
+    give_back(array.charged_bytes, true);
   });
   arrays.clear();
   mipmapped_arrays.clear();
-  publish_use();
 }
 
 void replay(Session& session, const wire::ArrayCreate& command) {
@@ -85,16 +84,15 @@ void replay(Session& session, const wire::ArrayCreate& command) {
   const ArrayShape shape = shape_of(command);
   if (!sane(shape)) return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
   const std::uint64_t bytes = array_bytes(shape, 1);
-  if (!session.account().reserve(bytes)) return session.reply(command.header, CUDA_ERROR_OUT_OF_MEMORY);
+  if (!session.claim(bytes, true)) return session.reply(command.header, CUDA_ERROR_OUT_OF_MEMORY);
   const CUDA_ARRAY3D_DESCRIPTOR descriptor = descriptor_of(shape);
   CUarray array = nullptr;
   const CUresult result = session.driver().cuArray3DCreate_v2(&array, &descriptor);
   if (result == CUDA_SUCCESS) {
     session.arrays.put(command.array, {array, shape, bytes, 0});
   } else {
-    session.account().give_back(bytes);
+    session.give_back(bytes, true);
   }
-  session.publish_use();
   session.reply(command.header, result);
 }
 
@@ -108,8 +106,7 @@ void replay(Session& session, const wire::ArrayDestroy& command) {
   CUresult result = CUDA_SUCCESS;
   auto end = [&session, gone] {
     const CUresult ended = session.driver().cuArrayDestroy(gone.array);
-    session.account().give_back(gone.charged_bytes);
-    session.publish_use();
+    session.give_back(gone.charged_bytes, true);
     return ended;
   };
   if (gone.in_graph) {
@@ -126,16 +123,15 @@ void replay(Session& session, const wire::MipmappedArrayCreate& command) {
   if (!sane(shape) || command.levels == 0 || command.levels > kMaxArrayLevels)
     return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
   const std::uint64_t bytes = array_bytes(shape, command.levels);
-  if (!session.account().reserve(bytes)) return session.reply(command.header, CUDA_ERROR_OUT_OF_MEMORY);
+  if (!session.claim(bytes, true)) return session.reply(command.header, CUDA_ERROR_OUT_OF_MEMORY);
   const CUDA_ARRAY3D_DESCRIPTOR descriptor = descriptor_of(shape);
   CUmipmappedArray array = nullptr;
   const CUresult result = session.driver().cuMipmappedArrayCreate(&array, &descriptor, command.levels);
   if (result == CUDA_SUCCESS) {
     session.mipmapped_arrays.put(command.mipmapped, {array, shape, command.levels, bytes});
   } else {
-    session.account().give_back(bytes);
+    session.give_back(bytes, true);
   }
-  session.publish_use();
   session.reply(command.header, result);
 }
 
@@ -152,8 +148,7 @@ void replay(Session& session, const wire::MipmappedArrayDestroy& command) {
   CUresult result = CUDA_SUCCESS;
   auto end = [&session, gone] {
     const CUresult ended = session.driver().cuMipmappedArrayDestroy(gone.array);
-    session.account().give_back(gone.charged_bytes);
-    session.publish_use();
+    session.give_back(gone.charged_bytes, true);
     return ended;
   };
   if (in_graph) {

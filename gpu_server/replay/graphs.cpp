@@ -409,6 +409,7 @@ void replay(Session& session, const wire::GraphLaunch& command) {
   if (!session.may_launch_graph(stream, exec->weight))
     return session.note(command.header, CUDA_ERROR_OUT_OF_MEMORY);
   session.note(command.header, session.driver().cuGraphLaunch(exec->exec, stream));
+  session.launched(stream, std::max<std::uint64_t>(1, exec->weight));
 }
 
 void replay(Session& session, const wire::GraphUpload& command) {

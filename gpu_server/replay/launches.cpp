@@ -119,6 +119,7 @@ void replay(Session& session, const wire::LaunchKernel& command, std::span<const
                    CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes, CU_LAUNCH_PARAM_END};
   session.note(command.header, session.driver().cuLaunchKernelEx(&config, kernel->function, nullptr,
                                                                  bytes > 0 ? extra : nullptr));
+  session.launched(stream, 1);
 }
 
 void replay(Session& session, const wire::OccupancyBlocks& command) {

@@ -1,5 +1,5 @@
 // Memory of a session: physical pieces mapped into its arena, within the slice's limit, and pinned host
-// memory.
+// memory. How pieces leave the GPU and come back is residency.cpp's.
 #include <fcntl.h>
 
 #include <algorithm>
@@ -13,8 +13,6 @@ using namespace protocol;
 
 namespace {
 
-// Pieces are what can be taken away and given back one by one; larger ones are quicker to map.
-constexpr std::uint64_t kPieceBytes = 32ull << 20;
 // Pinned memory is the host's: a session gets as much as its slice has of the GPU's, and a little to work
 // with.
 constexpr std::uint64_t kPinnedExtraBytes = 1ull << 30;
@@ -49,40 +47,49 @@ bool covered(const Ranges& ranges, std::uint64_t start, std::uint64_t bytes, Byt
 }
 
 constexpr auto kMappingBytes = [](const Mapping& m) { return m.bytes; };
-constexpr auto kAccessibleBytes = [](const Mapping& m) { return m.accessible ? m.bytes : 0; };
+constexpr auto kAccessibleBytes = [](const Mapping& m) {
+  return m.flags != CU_MEM_ACCESS_FLAGS_PROT_NONE ? m.bytes : 0;
+};
 constexpr auto kPlainBytes = [](std::uint64_t b) { return b; };
 
 }  // namespace
 
-CUresult Session::commit(std::uint64_t address, std::uint64_t bytes) {
-  if (!account_.reserve(bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
-  CUmemAllocationProp property{};
-  property.type = CU_MEM_ALLOCATION_TYPE_PINNED;
-  property.location = {CU_MEM_LOCATION_TYPE_DEVICE, device_.ordinal()};
-  Mapping mapping{bytes, {}};
-  CUresult result = CUDA_SUCCESS;
-  std::uint64_t mapped = 0;
-  while (mapped < bytes && result == CUDA_SUCCESS) {
-    const std::uint64_t piece = std::min(kPieceBytes, bytes - mapped);
-    CUmemGenericAllocationHandle handle = 0;
-    result = driver().cuMemCreate(&handle, piece, &property, 0);
-    if (result != CUDA_SUCCESS) break;
-    mapping.pieces.push_back(handle);
-    result = driver().cuMemMap(address + mapped, piece, 0, handle, 0);
-    if (result == CUDA_SUCCESS) mapped += piece;
-  }
-  if (result == CUDA_SUCCESS) {
-    const CUmemAccessDesc access{property.location, CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
-    result = driver().cuMemSetAccess(address, bytes, &access, 1);
-  }
-  if (result != CUDA_SUCCESS) {
-    if (mapped > 0) unmap(address, mapped);
-    for (const CUmemGenericAllocationHandle handle : mapping.pieces) driver().cuMemRelease(handle);
+bool Session::claim(std::uint64_t bytes, bool fixed) {
+  if (!account_.reserve(bytes)) return false;
+  if (residency_.resident_bytes() + bytes > turn_.order().allowance_bytes && !hold({.wanted_bytes = bytes})) {
     account_.give_back(bytes);
-    return result;
+    return false;
+  }
+  residency_.add(bytes, fixed);
+  publish_use();
+  return true;
+}
+
+void Session::give_back(std::uint64_t bytes, bool fixed) {
+  account_.give_back(bytes);
+  residency_.remove(bytes, fixed);
+  publish_use();
+  if (turn_.order().contended) turn_.ring();  // somebody may wait for it
+}
+
+CUresult Session::commit(std::uint64_t address, std::uint64_t bytes) {
+  if (!claim(bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+  Mapping mapping{.bytes = bytes};
+  std::uint64_t mapped = 0;
+  while (mapped < bytes) {
+    Piece piece{.bytes = std::min(residency_.piece_bytes(), bytes - mapped)};
+    const Place place{address + mapped, piece.bytes, 0, CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
+    const CUresult result = residency_.create(piece, {&place, 1});
+    if (result != CUDA_SUCCESS) {
+      if (mapped > 0) unmap(address, mapped);
+      for (const Piece& made : mapping.pieces) driver().cuMemRelease(made.memory);
+      give_back(bytes);
+      return result;
+    }
+    mapped += piece.bytes;
+    mapping.pieces.push_back(std::move(piece));
   }
   mappings_.emplace(address, std::move(mapping));
-  publish_use();
   return CUDA_SUCCESS;
 }
 
@@ -98,10 +105,9 @@ CUresult Session::decommit(std::uint64_t address) {
   const auto found = mappings_.find(address);
   const std::uint64_t bytes = found->second.bytes;
   const CUresult result = unmap(address, bytes);
-  for (const CUmemGenericAllocationHandle handle : found->second.pieces) driver().cuMemRelease(handle);
+  for (const Piece& piece : found->second.pieces) driver().cuMemRelease(piece.memory);
   mappings_.erase(found);
-  account_.give_back(bytes);
-  publish_use();
+  give_back(bytes);
   return result;
 }
 
@@ -182,11 +188,13 @@ CUresult Session::reset() {
     }
   }
   allocations.for_each([&](const Physical& physical) {
-    if (physical.held) driver().cuMemRelease(physical.memory);
-    account_.give_back(physical.bytes);
+    driver().cuMemRelease(physical.piece.memory);
+    give_back(physical.piece.bytes);
   });
   allocations.clear();
   while (!host_ranges_.empty()) decommit_host(host_ranges_.begin()->first);
+  residency_.before_reset();
+  pace_.forget_context();
   try {
     device_.reset_context();
   } catch (const std::exception& error) {
@@ -194,6 +202,7 @@ CUresult Session::reset() {
     ending_ = Ending{"device_error", std::string(error.what()) + ". Restart the kernel to go on."};
     return CUDA_ERROR_DEVICE_UNAVAILABLE;
   }
+  residency_.after_reset();
   if (make_text_stream() != CUDA_SUCCESS) {
     ending_ = Ending{"device_error", "The GPU's context could not be used. Restart the kernel to go on."};
     return CUDA_ERROR_DEVICE_UNAVAILABLE;

@@ -7,6 +7,7 @@
 
 namespace nb = nanobind;
 using tfusion::replay::Ending;
+using tfusion::replay::SessionOrder;
 using tfusion::replay::Worker;
 
 namespace {
@@ -40,16 +41,21 @@ NB_MODULE(_replay, m) {
       .def(
           "serve",
           [](Worker& worker, int client_fd, std::uint64_t vram_limit_bytes, int account_fd,
-             unsigned account_slot, const std::string&) {
+             unsigned account_slot, int turn_fd, int orders_fd, int bell_fd, std::string spill_folder,
+             std::uint64_t piece_bytes) {
+            const SessionOrder order{
+                client_fd, account_fd, account_slot, vram_limit_bytes,
+                turn_fd,   orders_fd,  bell_fd,      {std::move(spill_folder), piece_bytes}};
             Ending ending;
             {
               nb::gil_scoped_release release;
-              ending = worker.serve(client_fd, vram_limit_bytes, account_fd, account_slot);
+              ending = worker.serve(order);
             }
             return std::pair<std::string, std::string>(ending.reason, ending.detail);
           },
           nb::arg("client_fd"), nb::arg("vram_limit_bytes"), nb::arg("account_fd"), nb::arg("account_slot"),
-          nb::arg("session_id"),
+          nb::arg("turn_fd"), nb::arg("orders_fd"), nb::arg("bell_fd"), nb::arg("spill_folder"),
+          nb::arg("piece_bytes"),
           "Serves one client, once; owns the descriptors. Returns (reason, sentence) when the session ended.")
       .def("stop", &Worker::stop, nb::arg("reason"), nb::call_guard<nb::gil_scoped_release>(),
            "Ends the session with this sentence for the learner; from any thread.");

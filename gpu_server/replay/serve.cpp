@@ -49,12 +49,15 @@ bool send_welcome(int client, const Device& device) {
 }
 
 // Waits for the client's end of the connection to close (or anything sent on it, which is none of the
-// protocol), or for the session to be over.
-void watch(int client, int over, Session& session) {
-  pollfd watched[2] = {{client, POLLIN | POLLRDHUP, 0}, {over, POLLIN, 0}};
+// protocol), or for the session to be over. Meanwhile it passes on that there are new orders.
+void watch(int client, int over, int orders, Session& session) {
+  pollfd watched[3] = {{client, POLLIN | POLLRDHUP, 0}, {over, POLLIN, 0}, {orders, POLLIN, 0}};
   for (;;) {
-    if (poll(watched, 2, -1) < 0 && errno == EINTR) continue;
-    break;
+    if (poll(watched, 3, -1) < 0 && errno == EINTR) continue;
+    if (watched[0].revents != 0 || watched[1].revents != 0) break;
+    eventfd_t count = 0;
+    eventfd_read(orders, &count);
+    session.nudge();
   }
   if (watched[1].revents != 0) return;
   session.stop("client_gone", "The client process ended.");
@@ -72,32 +75,34 @@ void watch(int client, int over, Session& session) {
 Worker::Worker(const std::string& driver_path, int ordinal, std::string cache_folder)
     : device_(driver_path, ordinal), cache_folder_(std::move(cache_folder)) {}
 
-Ending Worker::serve(int client, std::uint64_t vram_limit_bytes, int account, unsigned account_slot) {
+Ending Worker::serve(const SessionOrder& order) {
   {
     std::lock_guard lock(mutex_);
     if (session_) throw std::runtime_error("A worker serves one client, once.");
-    account_ = std::make_unique<SliceAccount>(account, account_slot, vram_limit_bytes);
-    close(account);
+    account_ = std::make_unique<SliceAccount>(order.account, order.account_slot, order.vram_limit_bytes);
+    close(order.account);
+    turn_ = std::make_unique<Turn>(order.turn_page, order.bell);
+    close(order.turn_page);
     text_ = std::make_unique<DeviceText>(device_.shared());
-    session_ = std::make_unique<Session>(device_, *account_, cache_folder_, text_.get());
+    session_ = std::make_unique<Session>(device_, *account_, *turn_, cache_folder_, order.swap, text_.get());
     if (!stop_sentence_.empty()) session_->stop("stopped", stop_sentence_);
   }
   protocol::DeviceFacts& facts = device_.shared().control().facts;
-  facts.total_bytes = vram_limit_bytes;
+  facts.total_bytes = order.vram_limit_bytes;
   facts.context_id = 1;
-  fcntl(client, F_SETFL,
-        fcntl(client, F_GETFL) & ~O_NONBLOCK);  // the daemon's event loop had it non-blocking
+  fcntl(order.client, F_SETFL,
+        fcntl(order.client, F_GETFL) & ~O_NONBLOCK);  // the daemon's event loop had it non-blocking
   Ending ending{"client_gone", "The client process ended before its session began."};
   const int over = eventfd(0, EFD_CLOEXEC);
   if (over < 0) throw std::runtime_error("No event descriptor could be made.");
-  if (send_welcome(client, device_)) {
-    std::thread watcher(watch, client, over, std::ref(*session_));
+  if (send_welcome(order.client, device_)) {
+    std::thread watcher(watch, order.client, over, order.orders, std::ref(*session_));
     ending = session_->run();
     eventfd_write(over, 1);
     watcher.join();
   }
   close(over);
-  close(client);  // the client's own watcher sees it and tells why
+  close(order.client);  // the client's own watcher sees it and tells why
   return ending;
 }
 

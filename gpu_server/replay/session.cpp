@@ -70,12 +70,18 @@ constexpr std::uint64_t kLastPollNapNs = 1'000'000;
 // nothing and count as busy.
 constexpr std::uint64_t kFirstLookNs = 100'000;
 constexpr std::uint64_t kLastLookNapNs = 10'000'000;
+// While others wait for this session to stop.
+constexpr std::uint64_t kStoppingNapNs = 500'000;
 
 }  // namespace
 
-Session::Session(Device& device, SliceAccount& account, std::string cache_folder, DeviceText* text)
+Session::Session(Device& device, SliceAccount& account, Turn& turn, std::string cache_folder,
+                 const SwapSettings& swap, DeviceText* text)
     : device_(device),
       account_(account),
+      turn_(turn),
+      residency_(device, turn, swap),
+      pace_(device.driver()),
       images_(std::move(cache_folder)),
       ring_(device.shared()),
       pending_(device.driver()),
@@ -98,6 +104,7 @@ Ending Session::run() {
   // the others' calls, nor our own. See cuThreadExchangeStreamCaptureMode.
   CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
   if (has_graphs()) driver().cuThreadExchangeStreamCaptureMode(&mode);
+  if (!turn_.order().run) stop_since_ns_ = now_ns();  // until the first order
   try {
     replay_all();
   } catch (const std::bad_alloc&) {
@@ -118,10 +125,16 @@ void Session::replay_all() {
       ending_ = stop_request_;
       break;
     }
+    if (turn_.changed() || stop_since_ns_ != 0) {
+      obey();
+      if (ending_ || stopping_.load()) continue;
+    }
+    if (pace_.marks() && check_pace()) continue;
     Command command;
     switch (ring_.next(&command)) {
       case RingReader::Next::command:
         if (!take_reply_slot(command)) break;
+        if (stop_since_ns_ != 0 && !wait_for_turn(command.opcode)) break;
         if (!captures_.empty()) {
           if (++captured_commands_ > kMostCaptured) {
             protocol_error("a capture goes on for more than " + std::to_string(kMostCaptured) + " commands");
@@ -129,7 +142,13 @@ void Session::replay_all() {
           }
           before_command_in_capture(command.opcode, command.bytes);
         }
-        if (!account_.busy()) account_.begin_busy(now_ns());
+        if (!account_.busy()) {
+          account_.begin_busy(now_ns());
+          if (watched_) {
+            watched_ = false;
+            turn_.ring();
+          }
+        }
         dispatch(*this, command.opcode, command.bytes, command.tail);
         if (!kept_.empty() && graphs.empty() && captures_.empty()) end_kept();
         ++call_count_;
@@ -174,6 +193,7 @@ void Session::idle_wait() {
   if (idle_turns_++ == 0) {
     idle_since_ns_ = now_ns();
     account_.tell_calls(call_count_);
+    pace_.rest();
   }
   const std::uint64_t idle_ns = now_ns() - idle_since_ns_;
   if (idle_ns < spin_ns(work_pending)) {
@@ -189,10 +209,11 @@ void Session::idle_wait() {
     nap = std::clamp(idle_ns / 16, kFirstLookNs, kLastLookNapNs);
   }
   Control& control = shared().control();
+  if (stop_since_ns_ != 0) nap = std::min(nap, kStoppingNapNs);
   control.consumer_asleep.store(1, std::memory_order_seq_cst);
   // The client writes `head` and then looks at `consumer_asleep`; we do it the other way round.
   const std::uint64_t head = control.head.load(std::memory_order_seq_cst);
-  if (!ring_.consumed(head) || stopping_.load(std::memory_order_seq_cst)) {
+  if (!ring_.consumed(head) || stopping_.load(std::memory_order_seq_cst) || turn_.changed()) {
     control.consumer_asleep.store(0, std::memory_order_relaxed);
     return;
   }
@@ -212,7 +233,9 @@ void Session::look_for_work() {
   looked_in_ns_ = idle_since_ns_;
   if (first) unfinished_ = all_streams();  // earlier ones may be gone
   std::erase_if(unfinished_, [&](CUstream s) { return driver().cuStreamQuery(s) != CUDA_ERROR_NOT_READY; });
-  if (unfinished_.empty()) account_.end_busy(first ? idle_since_ns_ : now_ns());
+  if (!unfinished_.empty()) return;
+  account_.end_busy(first ? idle_since_ns_ : now_ns());
+  if (turn_.order().contended) turn_.ring();  // the others need not wait for the daemon's next look
 }
 
 void Session::publish_use() {
@@ -228,6 +251,12 @@ void Session::stop(const std::string& reason, const std::string& sentence) {
     stopping_.store(true);
   }
   host_functions_.end();
+  nudge();
+}
+
+void Session::nudge() {
+  nudges_.fetch_add(1);
+  futex_wake(nudges_);
   Control& control = shared().control();
   control.consumer_asleep.store(0);
   futex_wake(control.consumer_asleep);
@@ -491,6 +520,7 @@ std::uint64_t Session::event_handle(CUevent event) {
 
 void Session::end_stream(CUstream stream) {
   release_ended_streams();
+  pace_.forget_stream(stream);
   const bool capturing = is_capturing(stream);
   if (const auto its = captures_.extract(stream)) graphs.forget_graph(its.mapped());
   if (capturing) {  // which ends the capture as well, with its graph

@@ -29,8 +29,11 @@
 #include "image_cache.hpp"
 #include "link.hpp"
 #include "object_table.hpp"
+#include "pace.hpp"
 #include "pending.hpp"
+#include "residency.hpp"
 #include "ring_reader.hpp"
+#include "turn.hpp"
 
 namespace tfusion::replay {
 
@@ -50,16 +53,16 @@ struct Kernel {
 
 struct Mapping {
   std::uint64_t bytes;
-  std::vector<CUmemGenericAllocationHandle> pieces;
+  std::vector<Piece> pieces{};  // one behind the other
   // Handle of the client's own allocation that is mapped here; then there are no pieces.
   std::uint64_t physical = 0;
-  bool accessible = true;
+  std::uint64_t offset = 0;  // in that allocation
+  CUmemAccess_flags flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
 };
 
 // Physical memory of the virtual memory API.
 struct Physical {
-  CUmemGenericAllocationHandle memory = 0;
-  std::uint64_t bytes = 0;
+  Piece piece;
   std::uint32_t mappings = 0;
   bool held = true;  // by the client; what it released lives on in its mappings
 };
@@ -73,7 +76,8 @@ struct Ending {
 class Session {
  public:
   // `text`: what takes the output of this process's kernels; nullptr if nothing does.
-  Session(Device& device, SliceAccount& account, std::string cache_folder, DeviceText* text = nullptr);
+  Session(Device& device, SliceAccount& account, Turn& turn, std::string cache_folder,
+          const SwapSettings& swap = {}, DeviceText* text = nullptr);
   ~Session();
 
   // Replays until the session ends.
@@ -81,6 +85,8 @@ class Session {
 
   // Ends the session soon; from any thread. `sentence` is what the client will read.
   void stop(const std::string& reason, const std::string& sentence);
+  // The daemon has given a new order; from any thread.
+  void nudge();
 
   // --- for replays, hand-written and generated
   // ---------------------------------------------------------------------
@@ -89,7 +95,6 @@ class Session {
   Device& device() { return device_; }
   PendingWork& pending() { return pending_; }
   ImageCache& images() { return images_; }
-  SliceAccount& account() { return account_; }
   HostFunctions& host_functions() { return host_functions_; }
   void forward_text() const;  // what kernels printed, to the client
 
@@ -163,6 +168,15 @@ class Session {
   // its pinned memory, or a variable of one of its modules.
   bool may_copy(std::uint64_t address, std::uint64_t bytes);
 
+  // GPU memory on the slice's account, and on this session's allowance, for which it may have to wait;
+  // `fixed`: memory that never leaves the GPU. False: CUDA_ERROR_OUT_OF_MEMORY, or the session ends.
+  bool claim(std::uint64_t bytes, bool fixed = false);
+  void give_back(std::uint64_t bytes, bool fixed = false);
+  // Kernels were launched in a stream; see pace.hpp.
+  void launched(CUstream stream, std::uint64_t count) {
+    if (pace_.marks() && !is_capturing(stream)) pace_.launched(stream, count);
+  }
+
   // Memory of the arena and of the host arena.
   CUresult commit(std::uint64_t address, std::uint64_t bytes);
   CUresult decommit(std::uint64_t address);
@@ -182,7 +196,8 @@ class Session {
   CUresult unmap_physical(std::uint64_t address);
   // Precondition: is_whole_mappings(address, bytes).
   CUresult set_access(std::uint64_t address, std::uint64_t bytes, CUmemAccess_flags flags);
-  void drop_physical(std::uint64_t handle);  // gives the bytes back when nothing holds them any more
+  CUresult create_physical(std::uint64_t handle, std::uint64_t bytes);
+  CUresult drop_physical(std::uint64_t handle);  // ends it when nothing holds it any more
   void publish_use();
 
   // Those whose work a wait for the whole context waits for: the client's, and those it destroyed with work
@@ -213,6 +228,22 @@ class Session {
   Object* look_up(const wire::CommandHeader& header, std::uint64_t handle, ObjectTable<Object>& table,
                   protocol::HandleKind kind);
   CUresult make_text_stream();
+  // What a session waits for besides its turn.
+  struct Wait {
+    std::uint64_t wanted_bytes = 0;
+    bool has_command = false;    // with one in hand, which is not to be replayed before
+    std::uint64_t until_ns = 0;  // no longer than this, if the GPU does not finish; 0: as long as it takes
+  };
+  bool hold(const Wait& wait);
+  void obey();
+  bool wait_for_turn(wire::Opcode opcode);
+  bool may_go_on(std::uint64_t wanted_bytes) const;
+  void take_order();
+  bool move_memory();
+  void fall_asleep(bool client_waits, std::uint32_t nudges, std::uint64_t nap_ns);
+  bool check_pace();
+  bool quiet();
+  std::vector<MappedPiece> mapped_pieces();
   CUresult unmap(std::uint64_t address, std::uint64_t bytes);
   void replay_all();
   void before_command_in_capture(wire::Opcode opcode, std::span<const std::byte> bytes);
@@ -227,6 +258,13 @@ class Session {
 
   Device& device_;
   SliceAccount& account_;
+  Turn& turn_;
+  Residency residency_;
+  Pace pace_;
+  std::uint64_t stop_since_ns_ = 0;  // since when the session is to stop; 0: it may run
+  std::uint64_t patience_ns_ = 0;    // for how long from then on no work begins, if the GPU does not finish
+  bool watched_ = false;             // the bell is rung when the GPU gets work
+  std::atomic<std::uint32_t> nudges_{0};  // futex word, for sleep from which the client does not wake
   ImageCache images_;
   RingReader ring_;
   PendingWork pending_;

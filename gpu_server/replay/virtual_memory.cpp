@@ -17,20 +17,34 @@ bool pages_of_arena(std::uint64_t address, std::uint64_t bytes) {
 
 }  // namespace
 
-void Session::drop_physical(std::uint64_t handle) {
+CUresult Session::create_physical(std::uint64_t handle, std::uint64_t bytes) {
+  if (!claim(bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+  Physical physical{.piece = {.bytes = bytes}};
+  const CUresult result = residency_.create(physical.piece, {});
+  if (result != CUDA_SUCCESS) {
+    give_back(bytes);
+  } else {
+    allocations.put(handle, std::move(physical));
+  }
+  return result;
+}
+
+// Only now is the driver's handle released: to take a piece off the GPU and bring it back needs it.
+CUresult Session::drop_physical(std::uint64_t handle) {
   Physical* physical = allocations.find(handle);
-  if (physical == nullptr || physical->held || physical->mappings > 0) return;
-  account_.give_back(physical->bytes);
-  allocations.take(handle);
-  publish_use();
+  if (physical == nullptr || physical->held || physical->mappings > 0) return CUDA_SUCCESS;
+  const Physical gone = allocations.take(handle);
+  const CUresult result = driver().cuMemRelease(gone.piece.memory);
+  give_back(gone.piece.bytes);
+  return result;
 }
 
 CUresult Session::map_physical(Physical& physical, std::uint64_t handle, std::uint64_t address,
                                std::uint64_t bytes, std::uint64_t offset) {
-  const CUresult result = driver().cuMemMap(address, bytes, offset, physical.memory, 0);
+  const CUresult result = driver().cuMemMap(address, bytes, offset, physical.piece.memory, 0);
   if (result != CUDA_SUCCESS) return result;
   ++physical.mappings;
-  mappings_.emplace(address, Mapping{bytes, {}, handle, false});
+  mappings_.emplace(address, Mapping{bytes, {}, handle, offset, CU_MEM_ACCESS_FLAGS_PROT_NONE});
   return CUDA_SUCCESS;
 }
 
@@ -41,8 +55,7 @@ CUresult Session::unmap_physical(std::uint64_t address) {
   if (result != CUDA_SUCCESS) return result;
   mappings_.erase(found);
   if (Physical* physical = allocations.find(handle)) --physical->mappings;
-  drop_physical(handle);
-  return CUDA_SUCCESS;
+  return drop_physical(handle);
 }
 
 CUresult Session::set_access(std::uint64_t address, std::uint64_t bytes, CUmemAccess_flags flags) {
@@ -53,8 +66,29 @@ CUresult Session::set_access(std::uint64_t address, std::uint64_t bytes, CUmemAc
   if (result != CUDA_SUCCESS) return result;
   for (auto range = mappings_.find(address); range != mappings_.end() && range->first < address + bytes;
        ++range)
-    range->second.accessible = flags != CU_MEM_ACCESS_FLAGS_PROT_NONE;
+    range->second.flags = flags;
   return CUDA_SUCCESS;
+}
+
+std::vector<MappedPiece> Session::mapped_pieces() {
+  std::vector<MappedPiece> all;
+  std::map<std::uint64_t, std::vector<Place>> places;  // of the client's own allocations
+  for (auto& [address, mapping] : mappings_) {
+    if (mapping.physical != 0) {
+      places[mapping.physical].push_back({address, mapping.bytes, mapping.offset, mapping.flags});
+      continue;
+    }
+    std::uint64_t at = address;
+    for (Piece& piece : mapping.pieces) {
+      all.push_back({&piece, {{at, piece.bytes, 0, mapping.flags}}});
+      at += piece.bytes;
+    }
+  }
+  allocations.for_each_handle([&](std::uint64_t handle, Physical& physical) {
+    const auto found = places.find(handle);
+    all.push_back({&physical.piece, found == places.end() ? std::vector<Place>{} : found->second});
+  });
+  return all;
 }
 
 bool Session::is_whole_mappings(std::uint64_t address, std::uint64_t bytes) const {
@@ -71,31 +105,15 @@ void replay(Session& session, const wire::PhysicalCreate& command) {
   if (!session.may_create(command.header, command.allocation, HandleKind::allocation)) return;
   if (command.bytes == 0 || command.bytes % kArenaPageBytes != 0 || command.bytes > kDeviceArenaBytes)
     return session.protocol_error("PhysicalCreate asks for what is no number of whole pages");
-  if (!session.account().reserve(command.bytes))
-    return session.reply(command.header, CUDA_ERROR_OUT_OF_MEMORY);
-  CUmemAllocationProp property{};
-  property.type = CU_MEM_ALLOCATION_TYPE_PINNED;
-  property.location = {CU_MEM_LOCATION_TYPE_DEVICE, session.device().ordinal()};
-  Physical physical;
-  physical.bytes = command.bytes;
-  const CUresult result = session.driver().cuMemCreate(&physical.memory, command.bytes, &property, 0);
-  if (result != CUDA_SUCCESS) {
-    session.account().give_back(command.bytes);
-  } else {
-    session.allocations.put(command.allocation, physical);
-  }
-  session.publish_use();
-  session.reply(command.header, result);
+  session.reply(command.header, session.create_physical(command.allocation, command.bytes));
 }
 
 void replay(Session& session, const wire::PhysicalRelease& command) {
   Physical* physical = nullptr;
   if (!session.resolve(command.header, command.allocation, &physical)) return;
   if (!physical->held) return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
-  const CUresult result = session.driver().cuMemRelease(physical->memory);
   physical->held = false;
-  session.drop_physical(command.allocation);
-  session.reply(command.header, result);
+  session.reply(command.header, session.drop_physical(command.allocation));
 }
 
 void replay(Session& session, const wire::PhysicalMap& command) {
@@ -105,8 +123,8 @@ void replay(Session& session, const wire::PhysicalMap& command) {
     return session.protocol_error("PhysicalMap names addresses outside the arena, or no whole pages");
   if (!session.may_commit(command.address, command.bytes))
     return session.protocol_error("PhysicalMap names addresses that have memory already");
-  if (!physical->held || command.offset % kArenaPageBytes != 0 || command.offset > physical->bytes ||
-      command.bytes > physical->bytes - command.offset) {
+  if (!physical->held || command.offset % kArenaPageBytes != 0 || command.offset > physical->piece.bytes ||
+      command.bytes > physical->piece.bytes - command.offset) {
     return session.reply(command.header, CUDA_ERROR_INVALID_VALUE);
   }
   session.reply(command.header, session.map_physical(*physical, command.allocation, command.address,

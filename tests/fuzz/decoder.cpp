@@ -145,7 +145,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (ftruncate(w.account, 0) != 0 || ftruncate(w.account, 4096) != 0)
     broken("the account cannot be cleared", "");
   replay::SliceAccount account(w.account, 3, kLimitBytes);
-  replay::Session session(*w.device, account, w.cache);
+  replay::Turn turn;
+  replay::Session session(*w.device, account, turn, w.cache);
   check(session.run(), shared, account);
   return 0;
 }

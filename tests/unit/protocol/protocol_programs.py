@@ -44,6 +44,8 @@ PROGRAMS = {
     "image_cache": Program("image_cache_test.cpp", ("gpu_server/replay/image_cache.cpp", SHA256)),
     "device_text": Program("device_text_test.cpp", ("gpu_server/replay/device_text.cpp",)),
     "account": Program("account_test.cpp", ("gpu_server/replay/account.cpp",)),
+    "host_store": Program("host_store_test.cpp", ("gpu_server/replay/host_store.cpp",)),
+    "turn": Program("turn_test.cpp", ("gpu_server/replay/turn.cpp",)),
     "jit_options": Program("jit_options_test.cpp", ("gpu_server/replay/jit_options.cpp",), cuda=True),
 }
 
