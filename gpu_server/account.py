@@ -46,6 +46,10 @@ class Account:
         since_ns = self._words[_SINCE + slot]
         return self._words[_BUSY + slot] + (max(0, now_ns - since_ns) if since_ns else 0)
 
+    def is_busy(self, slot: int) -> bool:
+        """Whether the worker of ``slot`` has work for the GPU now."""
+        return self._words[_SINCE + slot] != 0
+
     def calls(self, slot: int) -> int:
         """How many calls the worker of ``slot`` has replayed."""
         return self._words[_CALLS + slot]

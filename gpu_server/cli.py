@@ -47,6 +47,12 @@ class ServeCommand:
             "--memory", metavar="SIZE", help="how much of each GPU's memory may be used, e.g. 16GiB"
         )
         parser.add_argument(
+            "--oversubscription",
+            type=float,
+            metavar="TIMES",
+            help="how many times that memory may be promised; who does not compute is swapped out",
+        )
+        parser.add_argument(
             "--socket", metavar="PATH", help="control socket; its folder becomes the daemon's own"
         )
         parser.add_argument("--config", metavar="FILE", type=Path, help="configuration file (.py or .json)")
@@ -65,7 +71,7 @@ class ServeCommand:
 
         options: dict[str, Any] = {
             name: value
-            for name in ("device", "memory", "socket")
+            for name in ("device", "memory", "oversubscription", "socket")
             if (value := getattr(args, name)) is not None
         }
         try:
@@ -92,8 +98,9 @@ def built_in_commands() -> list[Command]:
     from gpu_server.doctor import DoctorCommand
     from gpu_server.run_command import RunCommand
     from gpu_server.status_command import StatusCommand
+    from gpu_server.trace_command import TraceCommand
 
-    return [ServeCommand(), RunCommand(), StatusCommand(), DoctorCommand()]
+    return [ServeCommand(), RunCommand(), StatusCommand(), TraceCommand(), DoctorCommand()]
 
 
 def plugged_in_commands() -> list[Command]:

@@ -30,6 +30,7 @@ from gpu_server.events import EventKind
 from gpu_server.proto import control_pb2 as pb
 from gpu_server.proto import control_pb2_grpc
 from gpu_server.runtime_folder import CONTROL_SOCKET, check_private, default_folder, is_alive
+from gpu_server.timeline import TimelineSample
 
 __all__ = [
     "ControlClient",
@@ -45,7 +46,9 @@ __all__ = [
     "Slice",
     "SliceLease",
     "SliceNotFound",
+    "StoryEntry",
     "TFusionError",
+    "TimelineSample",
     "WrongToken",
     "connect",
 ]
@@ -101,11 +104,12 @@ class Slice:
     age_s: float
     expires_in_s: float
     sessions: int
+    ceiling: float
 
 
 @dataclass(frozen=True)
 class Session:
-    """One client process under a slice, and its worker."""
+    """One client process under a slice, and its worker; the fields are those of control.proto."""
 
     session_id: str
     slice_id: str
@@ -115,6 +119,22 @@ class Session:
     used_bytes: int
     calls: int
     age_s: float
+    resident_bytes: int
+    swapped_bytes: int
+    spilled_bytes: int
+    phase: str
+    place: int
+    gpu_s: float
+    waited_s: float
+
+
+@dataclass(frozen=True)
+class StoryEntry:
+    """Something that the scheduler decided about a slice, ``age_s`` seconds ago."""
+
+    age_s: float
+    session_id: str
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -167,7 +187,14 @@ class ControlClient:
         self.close()
 
     def open_slice(
-        self, name: str, *, vram_bytes: int = 0, share: float = 0.0, owner: str = "", kernel_id: str = ""
+        self,
+        name: str,
+        *,
+        vram_bytes: int = 0,
+        share: float = 0.0,
+        owner: str = "",
+        kernel_id: str = "",
+        ceiling: float = 0.0,
     ) -> OpenedSlice:
         """Opens a slice; 0 means the daemon's default. Raises NoCapacity, InvalidRequest, ServerUnreachable.
 
@@ -180,7 +207,12 @@ class ControlClient:
         reply = self._call(
             self._stub.OpenSlice,
             pb.OpenSliceRequest(
-                name=name, vram_bytes=vram_bytes, share=share, owner=owner, kernel_id=kernel_id
+                name=name,
+                vram_bytes=vram_bytes,
+                share=share,
+                owner=owner,
+                kernel_id=kernel_id,
+                ceiling=ceiling,
             ),
         )
         return OpenedSlice(
@@ -217,6 +249,16 @@ class ControlClient:
         """The sessions of one slice, or of all."""
         reply = self._call(self._stub.ListSessions, pb.ListSessionsRequest(slice_id=slice_id))
         return [_same_fields(Session, s) for s in reply.sessions]
+
+    def story(self, slice_id: str) -> list[StoryEntry]:
+        """What was decided about a slice's turns and memory, and why, oldest first."""
+        reply = self._call(self._stub.GetStory, pb.GetStoryRequest(slice_id=slice_id))
+        return [_same_fields(StoryEntry, entry) for entry in reply.entries]
+
+    def timeline(self, slice_id: str) -> tuple[float, list[TimelineSample]]:
+        """What an open slice's sessions did when, and the daemon's clock now in seconds."""
+        reply = self._call(self._stub.GetTimeline, pb.GetTimelineRequest(slice_id=slice_id))
+        return reply.now_s, [_same_fields(TimelineSample, sample) for sample in reply.samples]
 
     def watch_events(self, replay: bool = False) -> EventStream:
         """Events as they happen, from the moment this returns; with ``replay`` first those still remembered."""
@@ -336,10 +378,18 @@ class SliceLease:
         share: float = 0.0,
         owner: str = "",
         kernel_id: str = "",
+        ceiling: float = 0.0,
         on_lost: Callable[[TFusionError], None] | None = None,
     ) -> SliceLease:
         """Opens a slice and holds it; raises as ControlClient.open_slice()."""
-        opened = client.open_slice(name, vram_bytes=vram_bytes, share=share, owner=owner, kernel_id=kernel_id)
+        opened = client.open_slice(
+            name,
+            vram_bytes=vram_bytes,
+            share=share,
+            owner=owner,
+            kernel_id=kernel_id,
+            ceiling=ceiling,
+        )
         return cls(client, opened, on_lost)
 
     @property

@@ -40,6 +40,52 @@ class TFusionServer(Configurable):
         help="How much memory of each GPU the daemon may use, e.g. '16GiB'. 0: all of an NVIDIA GPU's; 1 GiB for "
         "the software GPU.",
     ).tag(config=True)
+    oversubscription = Float(
+        1.0,
+        min=1.0,
+        max=100.0,
+        help="How many times a GPU's memory may be promised to slices. Above 1, who does not compute is swapped out to "
+        "the host when others need the memory, and comes back with its next call.",
+    ).tag(config=True)
+    swap_memory = MemorySize(
+        default_value=0,
+        help="How much of the host's memory swapped-out GPU memory may take; it is pinned. 0: half of what is "
+        "available when the daemon starts.",
+    ).tag(config=True)
+    swap_disk = MemorySize(
+        default_value=0, help="How much more of it may go to disk, which is slow. 0: none."
+    ).tag(config=True)
+    swap_folder = Unicode(
+        "",
+        help="Folder on the disk that 'swap_disk' means; others must not be able to enter it. Empty: the image cache's "
+        "neighbour, ~/.cache/tfusion/swap.",
+    ).tag(config=True)
+    quantum_s = Float(
+        0.02,
+        min=0.001,
+        max=10.0,
+        help="Seconds of GPU time that a slice of share 1 may run ahead of the one furthest behind, while both have "
+        "work.",
+    ).tag(config=True)
+    swap_part = Float(
+        0.1,
+        min=0.001,
+        max=0.9,
+        help="Most of the time that may go into swapping while the memory of those who compute does not fit: the "
+        "fewer, the longer they take turns.",
+    ).tag(config=True)
+    cooling_s = Float(
+        10.0,
+        min=0.0,
+        help="Seconds without work after which a session's memory is swapped out ahead of need, if memory was short "
+        "lately. 0: never; it goes when others need it.",
+    ).tag(config=True)
+    kernel_limit_s = Float(
+        0.0,
+        min=0.0,
+        help="Seconds that one kernel may run; then its session is ended with a sentence for the learner. Others' work "
+        "on the same GPU stretches a kernel, so leave room. 0: no limit.",
+    ).tag(config=True)
     socket = Unicode(
         "",
         help="Path of the control socket. Its folder is the daemon's own: private (mode 0700), and home of the "
@@ -103,6 +149,16 @@ class TFusionServer(Configurable):
         default_value=4 * GIB,
         help="The most disk space the image cache may take; the least recently used go first.",
     ).tag(config=True)
+    metrics_address = Unicode(
+        "",
+        help="Where Prometheus finds the daemon's metrics, e.g. '127.0.0.1:9400' (path /metrics). They name slices and "
+        "owners, and whoever reaches the address may read them. Empty: nowhere.",
+    ).tag(config=True)
+    telemetry_endpoint = Unicode(
+        "",
+        help="Where an OpenTelemetry collector takes spans of slices and swaps by OTLP over HTTP, e.g. "
+        "'http://127.0.0.1:4318/v1/traces'. Needs the package's extra 'telemetry'. Empty: nowhere.",
+    ).tag(config=True)
     embedded = Bool(
         False,
         help="The daemon was started by a client for its own use, and ends itself when nobody needs it.",
@@ -119,7 +175,13 @@ class TFusionServer(Configurable):
     ).tag(config=True)
 
     @validate(
-        "slice_ttl_s", "worker_start_timeout_s", "hello_timeout_s", "embedded_idle_s", "worker_stop_grace_s"
+        "slice_ttl_s",
+        "worker_start_timeout_s",
+        "hello_timeout_s",
+        "embedded_idle_s",
+        "worker_stop_grace_s",
+        "kernel_limit_s",
+        "cooling_s",
     )
     def _finite(self, proposal: Any) -> float:
         value = float(proposal["value"])
@@ -138,6 +200,16 @@ class TFusionServer(Configurable):
         base = os.environ.get("XDG_CACHE_HOME", "")
         root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
         return root / "tfusion" / "images"
+
+    def swap_path(self) -> Path | None:
+        """Absolute path of the swap folder; None where nothing goes to disk."""
+        if not self.swap_disk:
+            return None
+        return (
+            Path(os.path.abspath(self.swap_folder))
+            if self.swap_folder
+            else self.image_cache().parent / "swap"
+        )
 
 
 def default_config_file() -> Path:

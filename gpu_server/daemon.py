@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 os.environ.setdefault(
     "GRPC_ENABLE_FORK_SUPPORT", "false"
@@ -41,6 +42,9 @@ from gpu_server.service import ControlService
 from gpu_server.sizes import format_size
 from gpu_server.workers import WORKER_COMMAND
 
+if TYPE_CHECKING:
+    from gpu_server.metrics import MetricsServer
+
 log = logging.getLogger("tfusion.daemon")
 
 READY = "ready"
@@ -61,6 +65,7 @@ class Daemon:
         self.server: GpuServer
         self.listener: SessionListener
         self.service: ControlService
+        self.metrics: MetricsServer
 
     def hold_folder(self) -> None:
         """Makes the runtime folder and takes its lock; raises AlreadyRunning, or TFusionError."""
@@ -93,6 +98,12 @@ class Daemon:
             self._cleanup.push_async_callback(self.listener.close)
             self._cleanup.push_async_callback(self.server.close)
             self.server.start()
+            if self.config.metrics_address:
+                from gpu_server.metrics import MetricsServer  # most daemons need none, and start sooner
+
+                self.metrics = MetricsServer(self.server, self.config.metrics_address)
+                self._cleanup.push_async_callback(self.metrics.close)
+                log.info("metrics at port %d", self.metrics.port)
             self.listener.start()
             await self._start_grpc()
         except OSError as error:

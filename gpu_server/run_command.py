@@ -33,7 +33,7 @@ FORWARDED = frozenset(
 
 
 class RunCommand:
-    """`tfusion run [--server PATH] [--vram 4GiB] [--share 1] -- COMMAND...`"""
+    """`tfusion run [--server PATH] [--vram 4GiB] [--share 1] [--ceiling 25%] -- COMMAND...`"""
 
     name = "run"
     help = "run a program with a virtual GPU"
@@ -48,6 +48,12 @@ class RunCommand:
             "--share", type=float, default=0.0, metavar="WEIGHT", help="weight in GPU time (default 1)"
         )
         parser.add_argument(
+            "--ceiling",
+            default="",
+            metavar="PERCENT",
+            help="most of the GPU's time, even if nobody else wants it, e.g. 25%% (default: no limit)",
+        )
+        parser.add_argument(
             "command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="program and arguments"
         )
 
@@ -60,7 +66,9 @@ class RunCommand:
                 file=sys.stderr,
             )
             return 2
-        return run_under_slice(command, args.server, parse_vram(args.vram), args.share)
+        return run_under_slice(
+            command, args.server, parse_vram(args.vram), args.share, parse_ceiling(args.ceiling)
+        )
 
 
 def parse_vram(text: str | None) -> int:
@@ -78,7 +86,24 @@ def parse_vram(text: str | None) -> int:
     return size
 
 
-def run_under_slice(command: Sequence[str], server: Path | None, vram_bytes: int, share: float) -> int:
+def parse_ceiling(text: str) -> float:
+    """A part of 1; 0 where nothing was given. Raises TFusionError."""
+    if not text:
+        return 0.0
+    try:
+        percent = float(text.strip().removesuffix("%"))
+    except ValueError:
+        percent = 0.0
+    if not 0.0 < percent <= 100.0:
+        raise TFusionError(
+            f"'{text}' is no part of the GPU's time; write it in percent, above 0 and up to 100, like 25%."
+        )
+    return percent / 100.0
+
+
+def run_under_slice(
+    command: Sequence[str], server: Path | None, vram_bytes: int, share: float, ceiling: float = 0.0
+) -> int:
     """Runs ``command`` to its end under a slice of its own; gives its exit status or ends us by its signal."""
     program = shutil.which(command[0])
     if program is None:
@@ -99,7 +124,13 @@ def run_under_slice(command: Sequence[str], server: Path | None, vram_bytes: int
         with connect(server) as client:
             name = f"tfusion run {os.path.basename(command[0])}"
             with SliceLease.open(
-                client, name, vram_bytes=vram_bytes, share=share, owner=_owner(), on_lost=_say_lost
+                client,
+                name,
+                vram_bytes=vram_bytes,
+                share=share,
+                owner=_owner(),
+                ceiling=ceiling,
+                on_lost=_say_lost,
             ) as lease:
                 environment = kernel_hook.launch_environment(
                     os.environ,

@@ -11,20 +11,41 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gpu_server import image_cache
 from gpu_server.config import TFusionServer
+from gpu_server.errors import TFusionError
 from gpu_server.events import EventKind, EventLog
 from gpu_server.gpus import Gpu, Inventory
+from gpu_server.runtime_folder import make_private
+from gpu_server.scheduler import Policy
 from gpu_server.sessions import STOPPING, SessionManager
 from gpu_server.sizes import format_size
 from gpu_server.slices import GpuCapacity, Slice, SliceLimits, SliceRegistry
+from gpu_server.turns import NS_PER_S, Turns, swap_budget
 from gpu_server.worker_pool import WorkerPool
 from gpu_server.workers import WORKER_COMMAND, WorkerProcess, start_worker
+
+if TYPE_CHECKING:
+    from gpu_server.telemetry import Telemetry
 
 log = logging.getLogger("tfusion.server")
 
 CACHE_TRIM_PERIOD_S = 300.0
+
+
+def telemetry_of(config: TFusionServer) -> Telemetry | None:
+    """What sends spans, if the configuration wants any; raises TFusionError where the extra is not installed."""
+    if not config.telemetry_endpoint:
+        return None
+    try:
+        from gpu_server.telemetry import Telemetry
+    except ImportError as error:
+        raise TFusionError(
+            f"Spans cannot be sent: {error}. Install jupyter-tfusion[telemetry], or leave telemetry_endpoint empty."
+        ) from None
+    return Telemetry(config.telemetry_endpoint)
 
 
 class GpuServer:
@@ -50,15 +71,32 @@ class GpuServer:
                 max_vram_bytes=config.max_slice_vram,
                 time_to_live_s=config.slice_ttl_s,
                 max_sessions=config.max_sessions_per_slice,
+                oversubscription=config.oversubscription,
             ),
             self.clock,
         )
         self.pools = {gpu.uuid: self._pool(gpu) for gpu in inventory.gpus()}
+        gpus = inventory.gpus()
+        self.telemetry = telemetry_of(config)
+        self.turns = Turns(
+            {gpu.uuid: gpu.usable_bytes for gpu in gpus},
+            swap_budget(config, len(gpus)),
+            Policy(
+                quantum_ns=int(config.quantum_s * NS_PER_S),
+                swap_part=config.swap_part,
+                cooling_ns=int(config.cooling_s * NS_PER_S),
+            ),
+            kernel_limit_s=config.kernel_limit_s,
+            telemetry=self.telemetry,
+        )
+        spill_folder = config.swap_path()
         self.sessions = SessionManager(
             self.registry,
             self.pools,
             self.events,
             inventory,
+            self.turns,
+            spill_folder=str(spill_folder or ""),
             stop_grace_s=config.worker_stop_grace_s,
             clock=self.clock,
         )
@@ -70,6 +108,9 @@ class GpuServer:
     def start(self) -> None:
         """Starts the warm workers and the clockwork; raises TFusionError if the image cache cannot be used."""
         image_cache.prepare(self.config.image_cache())
+        spill_folder = self.config.swap_path()
+        if spill_folder is not None:
+            make_private(spill_folder)
         for pool in self.pools.values():
             pool.fill()
         self._tasks = [asyncio.create_task(self._expire()), asyncio.create_task(self._trim_cache())]
@@ -87,15 +128,18 @@ class GpuServer:
         if self._ending:
             await asyncio.wait(set(self._ending))
         await asyncio.gather(*(pool.close() for pool in self.pools.values()))
+        self.turns.close()
+        if self.telemetry is not None:
+            await asyncio.to_thread(self.telemetry.close)  # a collector may not answer
         self.events.close()
 
     # -- slices
 
     def open_slice(
-        self, name: str, vram_bytes: int, share: float, owner: str, kernel_id: str
+        self, name: str, vram_bytes: int, share: float, owner: str, kernel_id: str, ceiling: float
     ) -> tuple[Slice, str]:
         """Opens a slice; gives it and its token. Raises NoCapacity or InvalidRequest."""
-        opened, token = self.registry.open(name, vram_bytes, share, owner, kernel_id)
+        opened, token = self.registry.open(name, vram_bytes, share, owner, kernel_id, ceiling)
         try:
             self.sessions.begin_slice(opened)
         except OSError:
@@ -103,6 +147,8 @@ class GpuServer:
             self.registry.forget(opened.slice_id)
             raise
         self._expiry_changed.set()
+        if self.telemetry is not None:
+            self.telemetry.slice_opened(opened)
         self.events.add(
             EventKind.SLICE_OPENED, f'"{opened.name}" got {format_size(opened.vram_bytes)}.', opened.slice_id
         )
@@ -120,8 +166,8 @@ class GpuServer:
         await asyncio.shield(self._end_in_background(closed, "The slice was closed."))
 
     def gpu_used_bytes(self, gpu_uuid: str) -> int:
-        """What all sessions on a GPU hold of its memory."""
-        return sum(self.sessions.used_bytes(s.slice_id) for s in self.registry.on_gpu(gpu_uuid))
+        """What all sessions on a GPU hold of its memory; not what of theirs is swapped out."""
+        return self.turns.resident_bytes(gpu_uuid)
 
     # -- inside
 
@@ -129,6 +175,9 @@ class GpuServer:
         async def end() -> None:
             await self.sessions.end_slice(ended.slice_id, reason)
             self.registry.forget(ended.slice_id)
+            self.turns.forget_slice(ended.slice_id)
+            if self.telemetry is not None:
+                self.telemetry.slice_ended(ended.slice_id, reason)
 
         task = asyncio.create_task(end())
         self._ending.add(task)

@@ -6,7 +6,9 @@ back into the same type.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import time
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
@@ -17,6 +19,7 @@ from gpu_server.errors import InvalidRequest, NoCapacity, SliceNotFound, TFusion
 from gpu_server.events import WatcherTooSlow
 from gpu_server.proto import control_pb2 as pb
 from gpu_server.server import GpuServer
+from gpu_server.turns import NS_PER_S
 
 log = logging.getLogger("tfusion.control")
 
@@ -48,7 +51,12 @@ class ControlService:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "The GPU server has no GPU.")
         try:
             opened, token = self._server.open_slice(
-                request.name, request.vram_bytes, request.share, request.owner, request.kernel_id
+                request.name,
+                request.vram_bytes,
+                request.share,
+                request.owner,
+                request.kernel_id,
+                request.ceiling,
             )
         except TFusionError as error:
             await _refuse(context, error)
@@ -107,6 +115,7 @@ class ControlService:
                     vram_bytes=s.vram_bytes,
                     used_bytes=self._server.sessions.used_bytes(s.slice_id),
                     share=s.share,
+                    ceiling=s.ceiling,
                     age_s=now - s.opened_at,
                     expires_in_s=max(0.0, s.expires_at - now),
                     sessions=len(self._server.sessions.sessions(s.slice_id)),
@@ -119,6 +128,12 @@ class ControlService:
         """See control.proto."""
         self._note_request()
         now = self._server.clock()
+        turns = self._server.turns
+        states = {
+            state.session_id: state
+            for gpu in self._server.inventory.gpus()
+            for state in turns.states(gpu.uuid)
+        }
         return pb.ListSessionsReply(
             sessions=[
                 pb.Session(
@@ -130,9 +145,42 @@ class ControlService:
                     used_bytes=self._server.sessions.session_used_bytes(s),
                     calls=self._server.sessions.session_calls(s),
                     age_s=now - s.started_at,
+                    resident_bytes=s.turn.resident_bytes,
+                    swapped_bytes=s.turn.swapped_bytes,
+                    spilled_bytes=s.turn.spilled_bytes,
+                    phase=states[s.session_id].phase.value,
+                    place=states[s.session_id].place or 0,
+                    gpu_s=states[s.session_id].gpu_ns / NS_PER_S,
+                    waited_s=s.turn.waited_ns / NS_PER_S,
                 )
                 for s in self._server.sessions.sessions(request.slice_id)
             ]
+        )
+
+    async def GetStory(self, request: pb.GetStoryRequest, context: Context) -> pb.GetStoryReply:
+        """See control.proto."""
+        self._note_request()
+        now_ns = time.monotonic_ns()
+        return pb.GetStoryReply(
+            entries=[
+                pb.StoryEntry(
+                    age_s=(now_ns - entry.at_ns) / NS_PER_S,
+                    session_id=entry.session_id,
+                    sentence=entry.text,
+                )
+                for entry in self._server.turns.story(request.slice_id)
+            ]
+        )
+
+    async def GetTimeline(self, request: pb.GetTimelineRequest, context: Context) -> pb.GetTimelineReply:
+        """See control.proto."""
+        self._note_request()
+        return pb.GetTimelineReply(
+            now_s=time.monotonic(),
+            samples=[
+                pb.TimelineSample(**dataclasses.asdict(sample))
+                for sample in self._server.turns.timeline(request.slice_id)
+            ],
         )
 
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: Context) -> AsyncIterator[pb.Event]:

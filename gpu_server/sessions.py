@@ -27,6 +27,8 @@ from gpu_server.handshake import Hello, Welcome, WelcomeStatus
 from gpu_server.observation import SIZE_BYTES, Observation, ObservedSession
 from gpu_server.peer import peer_of
 from gpu_server.slices import Slice, SliceRegistry
+from gpu_server.turn import Turn
+from gpu_server.turns import Turns
 from gpu_server.utilization import Utilization
 from gpu_server.worker_pool import WorkerPool
 from gpu_server.workers import WorkerExit, WorkerProcess
@@ -40,6 +42,7 @@ _ENDINGS = {
     "client_gone": "The process is gone.",
     "protocol_error": "The process sent a command that cannot be",
     "device_error": "The GPU reported an error",
+    "kernel_limit": "A kernel ran for too long",
     "stopped": "The session was stopped",
     "worker_error": "The worker failed",
 }
@@ -59,6 +62,7 @@ class Session:
     client_own_pid: int
     client_name: str
     worker: WorkerProcess
+    turn: Turn
     started_at: float
     pidfd: int = -1
     stop_reason: str = ""
@@ -88,7 +92,9 @@ class SessionManager:
         pools: Mapping[str, WorkerPool],
         events: EventLog,
         inventory: Inventory,
+        turns: Turns,
         *,
+        spill_folder: str,
         stop_grace_s: float,
         clock: Callable[[], float],
     ) -> None:
@@ -96,11 +102,14 @@ class SessionManager:
         self._pools = pools
         self._events = events
         self._inventory = inventory
+        self._turns = turns
+        self._spill_folder = spill_folder
         self._utilization = Utilization()
         self._stop_grace_s = stop_grace_s
         self._clock = clock
         self._slices: dict[str, _SliceSessions] = {}
         self._endings: set[asyncio.Task[None]] = set()
+        self.refused = 0  # processes that got no session
 
     # -- slices
 
@@ -245,16 +254,27 @@ class SessionManager:
         if _hung_up(connection):
             self._pools[owner.gpu_uuid].give_back(worker)
             raise _Refused(WelcomeStatus.BAD_HELLO, "The process hung up before it got its session.")
+        session_id = secrets.token_hex(8)
+        try:
+            turn = self._turns.begin(session_id, owner, state.account, slot)
+        except OSError as error:
+            self._pools[owner.gpu_uuid].give_back(worker)
+            raise _Refused(
+                WelcomeStatus.WORKER_FAILED,
+                f"The GPU server cannot begin a session: {error.strerror}. Close another vGPU kernel, or raise its "
+                "limit of open files.",
+            ) from None
         peer = peer_of(connection)
         pidfd = peer.open_pidfd(connection)
         session = Session(
-            session_id=secrets.token_hex(8),
+            session_id=session_id,
             slice_id=owner.slice_id,
             slot=slot,
             client_pid=peer.pid or hello.pid,
             client_own_pid=peer.own_pid or hello.pid,
             client_name=hello.process_name,
             worker=worker,
+            turn=turn,
             started_at=self._clock(),
             pidfd=pidfd,
         )
@@ -262,17 +282,16 @@ class SessionManager:
         try:
             worker.give_session(
                 {
-                    "session_id": session.session_id,
-                    "slice_id": owner.slice_id,
                     "vram_limit_bytes": owner.vram_bytes,
                     "account_slot": slot,
-                    "share": owner.share,
+                    "spill_folder": self._spill_folder,
+                    "piece_bytes": self._turns.piece_bytes(owner.gpu_uuid),
                 },
-                connection.fileno(),
-                state.account.fd,
+                [connection.fileno(), state.account.fd, *turn.fds],
             )
         except OSError:
             worker.kill()
+            self._turns.end(session_id)
             if pidfd >= 0:
                 os.close(pidfd)
             raise _Refused(
@@ -315,6 +334,7 @@ class SessionManager:
         ending = await asyncio.shield(session.worker.exited)
         self._unwatch(session)
         self._utilization.end(session.session_id)
+        self._turns.end(session.session_id)
         state.account.clear(session.slot)
         self._registry.release_slot(session.slice_id, session.slot)
         del state.sessions[session.session_id]
@@ -324,6 +344,7 @@ class SessionManager:
         state.check_quiet()
 
     def _refuse(self, status: WelcomeStatus, sentence: str, slice_id: str, hello: Hello) -> Welcome:
+        self.refused += 1
         self._events.add(
             EventKind.SESSION_REFUSED,
             f"{_client(hello.process_name, hello.pid)} was refused: {sentence}",

@@ -2,8 +2,8 @@
 
 A pure state object: no I/O, and the clock is given. The daemon calls it on its event loop only, so it has no lock.
 What must hold at every moment: the limits of a GPU's slices, those that are ending included, never sum to more than
-the GPU's usable bytes. A slice that was closed or has expired is `ending` until forget(): its workers may still hold
-memory, so its reservation stays, but nobody can renew it or start a session under it.
+the GPU's usable bytes times the oversubscription. A slice that was closed or has expired is `ending` until forget():
+its workers may still hold memory, so its reservation stays, but nobody can renew it or start a session under it.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class SliceLimits:
     max_vram_bytes: int
     time_to_live_s: float
     max_sessions: int
+    oversubscription: float = 1.0
 
 
 @dataclass
@@ -54,6 +55,7 @@ class Slice:
     gpu_uuid: str
     vram_bytes: int
     share: float
+    ceiling: float  # part of the GPU's time; 0: none
     opened_at: float
     expires_at: float
     ending: bool = False
@@ -89,6 +91,10 @@ class SliceRegistry:
         """Sum of the limits of a GPU's slices, those that are ending included."""
         return sum(s.vram_bytes for s in self.on_gpu(gpu_uuid))
 
+    def promised_bytes(self, gpu: GpuCapacity) -> int:
+        """How much the limits of a GPU's slices may sum to."""
+        return int(gpu.usable_bytes * self._limits.oversubscription)
+
     def empty(self) -> bool:
         """No slice is open or ending."""
         return not self._slices
@@ -96,7 +102,13 @@ class SliceRegistry:
     # -- the life of a slice
 
     def open(
-        self, name: str, vram_bytes: int = 0, share: float = 0.0, owner: str = "", kernel_id: str = ""
+        self,
+        name: str,
+        vram_bytes: int = 0,
+        share: float = 0.0,
+        owner: str = "",
+        kernel_id: str = "",
+        ceiling: float = 0.0,
     ) -> tuple[Slice, str]:
         """Opens a slice on the GPU where it fits best; gives it and its token.
 
@@ -107,6 +119,11 @@ class SliceRegistry:
         if not (math.isfinite(share) and 0.0 < share <= MAX_SHARE):
             raise InvalidRequest(
                 f"The share of a slice is a weight above 0 and up to {MAX_SHARE:g}; {share:g} was asked for."
+            )
+        if not 0.0 <= ceiling <= 1.0:
+            raise InvalidRequest(
+                f"The ceiling of a slice is a part of the GPU's time, above 0 and up to 1 (0: none); {ceiling:g} was "
+                "asked for."
             )
         gpu = self._best_fit(vram_bytes)
         token = secrets.token_hex(32)
@@ -119,6 +136,7 @@ class SliceRegistry:
             gpu_uuid=gpu.uuid,
             vram_bytes=vram_bytes,
             share=share,
+            ceiling=ceiling,
             opened_at=now,
             expires_at=now + self._limits.time_to_live_s,
             token_digest=_digest(token),
@@ -226,17 +244,21 @@ class SliceRegistry:
         return vram_bytes
 
     def _best_fit(self, vram_bytes: int) -> GpuCapacity:
-        free = {uuid: gpu.usable_bytes - self.reserved_bytes(uuid) for uuid, gpu in self._gpus.items()}
+        free = {
+            uuid: self.promised_bytes(gpu) - self.reserved_bytes(uuid) for uuid, gpu in self._gpus.items()
+        }
         fitting = [gpu for gpu in self._gpus.values() if free[gpu.uuid] >= vram_bytes]
         if fitting:
             return min(fitting, key=lambda gpu: free[gpu.uuid])
         emptiest = max(self._gpus.values(), key=lambda gpu: free[gpu.uuid])
         if len(self._gpus) == 1:
-            what = f"{format_size(free[emptiest.uuid])} of {format_size(emptiest.usable_bytes)} are free"
+            what = (
+                f"{format_size(free[emptiest.uuid])} of {format_size(self.promised_bytes(emptiest))} are free"
+            )
         else:
             what = (
                 f"the emptiest of {len(self._gpus)} GPUs has {format_size(free[emptiest.uuid])} of "
-                f"{format_size(emptiest.usable_bytes)} free"
+                f"{format_size(self.promised_bytes(emptiest))} free"
             )
         raise NoCapacity(
             f"All GPU memory is in use: {format_size(vram_bytes)} were asked for and {what}. {self._holders()} "

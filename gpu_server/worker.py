@@ -33,7 +33,16 @@ class ReplayCore(Protocol):
         """What the driver says of the GPU."""
 
     def serve(
-        self, client_fd: int, vram_limit_bytes: int, account_fd: int, account_slot: int, session_id: str
+        self,
+        client_fd: int,
+        vram_limit_bytes: int,
+        account_fd: int,
+        account_slot: int,
+        turn_fd: int,
+        orders_fd: int,
+        bell_fd: int,
+        spill_folder: str,
+        piece_bytes: int,
     ) -> tuple[str, str]:
         """Answers the client until the session ends: (reason, detail)."""
 
@@ -45,11 +54,15 @@ class ReplayCore(Protocol):
 class SessionOrder:
     """The daemon's message "session"."""
 
-    session_id: str
     vram_limit_bytes: int
     account_slot: int
+    spill_folder: str
+    piece_bytes: int
     client_fd: int
     account_fd: int
+    turn_fd: int
+    orders_fd: int
+    bell_fd: int
 
 
 class WorkerMain:
@@ -82,7 +95,11 @@ class WorkerMain:
                 order.vram_limit_bytes,
                 order.account_fd,
                 order.account_slot,
-                order.session_id,
+                order.turn_fd,
+                order.orders_fd,
+                order.bell_fd,
+                order.spill_folder,
+                order.piece_bytes,
             )
         except Exception as error:
             reason, detail, status = "worker_error", str(error), 1
@@ -112,11 +129,11 @@ class WorkerMain:
         if message["type"] == "session" and len(fds) == worker_channel.SESSION_FDS:
             self._orders.put(
                 SessionOrder(
-                    session_id=str(message["session_id"]),
-                    vram_limit_bytes=int(message["vram_limit_bytes"]),
-                    account_slot=int(message["account_slot"]),
-                    client_fd=fds[0],
-                    account_fd=fds[1],
+                    int(message["vram_limit_bytes"]),
+                    int(message["account_slot"]),
+                    str(message["spill_folder"]),
+                    int(message["piece_bytes"]),
+                    *fds,
                 )
             )
             self._taken.wait()  # so that a stop which follows finds the session being served

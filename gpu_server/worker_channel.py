@@ -1,8 +1,8 @@
 """The control channel between the daemon and one worker: JSON messages on a SOCK_SEQPACKET socket pair.
 
 Worker to daemon: ready (facts), failed (detail), started, ended (reason, detail).
-Daemon to worker: session (ids, limits; with the client's connection and the slice's account as file descriptors),
-stop (reason). Each packet is one message; the end of the channel means that the other side is gone.
+Daemon to worker: session (limits; with the client's connection, the slice's account and the session's turn as file
+descriptors), stop (reason). Each packet is one message; the end of the channel means that the other side is gone.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import socket
 from typing import Any
 
 MAX_MESSAGE_BYTES = 64 * 1024
-MAX_FDS = 4
-SESSION_FDS = 2  # client connection, account memfd
+MAX_FDS = 8
+SESSION_FDS = 5  # client connection, account memfd; the turn's page, orders and bell
 
 
 class ChannelError(Exception):

@@ -79,9 +79,9 @@ class WorkerProcess:
         loop.add_reader(self.process.stderr, self._read_stderr)
         loop.add_reader(self.pidfd, self._reap)
 
-    def give_session(self, order: Mapping[str, Any], client_fd: int, account_fd: int) -> None:
-        """Hands the client's connection over; raises OSError when the worker is gone."""
-        worker_channel.send(self.channel, {"type": "session", **order}, [client_fd, account_fd])
+    def give_session(self, order: Mapping[str, Any], fds: Sequence[int]) -> None:
+        """Hands a session over, with the descriptors of worker_channel; raises OSError when the worker is gone."""
+        worker_channel.send(self.channel, {"type": "session", **order}, list(fds))
 
     def stop(self, reason: str, grace_s: float) -> None:
         """Asks the worker to end, and kills it if it has not after ``grace_s`` seconds. May be called again."""

@@ -221,7 +221,7 @@ class KernelSpecCommand:
             "--share",
             type=float,
             default=1.0,
-            help="weight in GPU time; kept with the slice, not acted on yet (%(default)g)",
+            help="weight in GPU time while others compute too (%(default)g)",
         )
         install.add_argument(
             "--server", default="", help="socket of the daemon (default: the configured one)"

@@ -59,8 +59,14 @@ class TFusionProvisioner(LocalProvisioner):
     share = Float(
         1.0,
         config=True,
-        help="The slice's weight in GPU time, above 0. It is kept with the slice and shown; the GPU's time is not yet "
-        "divided by it.",
+        help="The slice's weight in GPU time, above 0: while others compute too, it gets its part of their sum.",
+    )
+    ceiling = Float(
+        0.0,
+        min=0.0,
+        max=1.0,
+        config=True,
+        help="Most of the GPU's time that the slice gets, as a part of 1, even if nobody else wants it. 0: no limit.",
     )
     server = Unicode(
         "",
@@ -197,6 +203,7 @@ class TFusionProvisioner(LocalProvisioner):
                 _slice_name(env, self.kernel_spec.display_name),
                 vram_bytes=vram_bytes,
                 share=self.share,
+                ceiling=self.ceiling,
                 owner=_owner(env),
                 kernel_id=str(self.kernel_id),
                 on_lost=self._report_loss(),

@@ -179,6 +179,23 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 
 @pytest.fixture
+def configured(tmp_path: Path) -> Iterator[Callable[..., Host]]:
+    """Starts a daemon that has `memory` of the GPU and these settings of its configuration."""
+    hosts: list[Host] = []
+
+    def start(memory: str, **settings: object) -> Host:
+        file = tmp_path / "configuration.py"
+        file.write_text("".join(f"c.TFusionServer.{name} = {value!r}\n" for name, value in settings.items()))
+        hosts.append(Host(tmp_path / "gpu", "--memory", memory, "--config", str(file)))
+        hosts[-1].start()
+        return hosts[-1]
+
+    yield start
+    for one in hosts:
+        one.close()
+
+
+@pytest.fixture
 def no_host(tmp_path: Path) -> Iterator[Host]:
     """Guests without a configured daemon."""
     one = Host(tmp_path / "gpu")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import sys
 from collections.abc import Callable
@@ -39,6 +40,20 @@ PTX = b"""
 }
 """
 
+ENDLESS = b"""
+.version 7.0
+.target sm_70
+.address_size 64
+.visible .entry endless()
+{
+again:
+    bra again;
+}
+"""
+# CUmemAllocationProp: pinned, no handle of another kind, at device 0. CUmemAccessDesc: device 0, what is allowed.
+MEMORY_OF_DEVICE = (ctypes.c_uint32 * 8)(1, 0, 1, 0)
+NO_ACCESS, READ_AND_WRITE = ((ctypes.c_uint32 * 3)(1, 0, access) for access in (0, 3))
+
 
 class CudaError(Exception):
     pass
@@ -58,6 +73,9 @@ class Guest:
         self.library = ctypes.CDLL("libcuda.so.1")
         self.address = ctypes.c_uint64()
         self.kernel = ctypes.c_void_p()
+        self.filled: dict[int, bytes] = {}  # address: contents
+        self.halves: list[tuple[ctypes.c_uint64, bytes]] = []
+        self.reached: int | None = None  # the half that is mapped
 
     def cu(self, name: str) -> Callable[..., None]:
         return checked(getattr(self.library, name))
@@ -107,9 +125,68 @@ class Guest:
         blocks = (n + 127) // 128
         self.cu("cuLaunchKernel")(self.kernel, blocks, 1, 1, 128, 1, 1, 0, None, parameters, None)
 
+    def spin(self) -> str:
+        """Starts a kernel that never ends."""
+        module, kernel = ctypes.c_void_p(), ctypes.c_void_p()
+        self.cu("cuModuleLoadData")(ctypes.byref(module), ENDLESS)
+        self.cu("cuModuleGetFunction")(ctypes.byref(kernel), module, b"endless")
+        self.cu("cuLaunchKernel")(kernel, 1, 1, 1, 1, 1, 1, 0, None, None, None)
+        return "spins"
+
+    def why(self) -> str:
+        """What the driver says of the error that every call returns now."""
+        sentence = ctypes.c_char_p()
+        self.cu("cuGetErrorString")(46, ctypes.byref(sentence))
+        return (sentence.value or b"").decode()
+
     def sync(self) -> str:
         self.cu("cuCtxSynchronize")()
         return "synchronised"
+
+    def fill(self, mib: str, seed: str) -> str:
+        """Takes memory and fills it; unchanged() looks at all that was ever filled."""
+        data = random.Random(int(seed)).randbytes(int(mib) << 20)
+        address = ctypes.c_uint64()
+        self.cu("cuMemAlloc_v2")(ctypes.byref(address), ctypes.c_size_t(len(data)))
+        self.cu("cuMemcpyHtoD_v2")(address, data, ctypes.c_size_t(len(data)))
+        self.filled[address.value] = data
+        return "filled"
+
+    def map(self, mib: str, seed: str) -> str:
+        """The same with the virtual memory API: one half has an address and no access, the other no address."""
+        half, none = ctypes.c_size_t(int(mib) << 19), ctypes.c_uint64(0)
+        start = ctypes.c_uint64()
+        self.cu("cuMemAddressReserve")(ctypes.byref(start), half, none, none, none)
+        for part in (0, 1):
+            memory = ctypes.c_uint64()
+            self.cu("cuMemCreate")(ctypes.byref(memory), half, MEMORY_OF_DEVICE, none)
+            self.halves.append((memory, random.Random(int(seed) + part).randbytes(half.value)))
+            self.reach(start.value, part)
+            self.cu("cuMemcpyHtoD_v2")(start, self.halves[part][1], half)
+        self.cu("cuMemSetAccess")(start, half, NO_ACCESS, ctypes.c_size_t(1))
+        self.filled.clear()
+        return str(start.value)
+
+    def reach(self, address: str | int, part: str | int) -> str:
+        """Maps one of the halves and allows access to it; the other has no address then."""
+        memory, data = self.halves[int(part)]
+        at, half, none = ctypes.c_uint64(int(address)), ctypes.c_size_t(len(data)), ctypes.c_uint64(0)
+        if self.reached is not None:
+            self.cu("cuMemUnmap")(at, half)
+        self.cu("cuMemMap")(at, half, none, memory, none)
+        self.cu("cuMemSetAccess")(at, half, READ_AND_WRITE, ctypes.c_size_t(1))
+        self.reached = int(part)
+        self.filled[at.value] = data
+        return "reached"
+
+    def unchanged(self) -> str:
+        """Whether the GPU's memory holds what was filled in."""
+        for address, data in self.filled.items():
+            back = ctypes.create_string_buffer(len(data))
+            self.cu("cuMemcpyDtoH_v2")(back, ctypes.c_uint64(address), ctypes.c_size_t(len(data)))
+            if back.raw != data:
+                return "changed"
+        return "unchanged"
 
     def die(self) -> str:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,9 +1,9 @@
 """A worker process whose replay core is a double: everything of gpu_server.worker is real but what touches a GPU.
 
 Started like ``python -m gpu_server.worker`` by tests that give it as the worker command. The double keeps the core's
-contract: it answers with the Welcome, holds the connection until its end, and counts memory in the slice's account.
-The variable FAKE_CORE selects how it misbehaves; see FakeCore. A client tells it what to do by single bytes on its
-connection, which a real core would not read.
+contract: it answers with the Welcome, holds the connection until its end, and counts memory in the slice's account
+and on its turn's page. The variable FAKE_CORE selects how it misbehaves; see FakeCore. A client tells it what to do
+by single bytes on its connection, which a real core would not read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import struct
 import sys
 import types
 
+from gpu_server import turn as turn_module
 from gpu_server.account import SIZE_BYTES, SLOTS
 from gpu_server.handshake import Welcome, WelcomeStatus
 
@@ -24,6 +25,7 @@ ALLOCATE = b"a"  # takes 1 MiB in the account; answers b"y" or b"n"
 FAIL = b"f"  # ends with device_error
 CRASH = b"c"  # the process ends by SIGSEGV
 STEP_BYTES = 1 << 20
+RESIDENT = turn_module._RESIDENT
 
 
 class FakeCore:
@@ -59,11 +61,21 @@ class FakeCore:
         os.write(self.wake_writer, b"x")
 
     def serve(
-        self, client_fd: int, limit: int, account_fd: int, slot: int, session_id: str
+        self,
+        client_fd: int,
+        limit: int,
+        account_fd: int,
+        slot: int,
+        turn_fd: int,
+        orders_fd: int,
+        bell_fd: int,
+        spill_folder: str,
+        piece_bytes: int,
     ) -> tuple[str, str]:
         client = socket.socket(fileno=client_fd)
         client.setblocking(True)
         account = mmap.mmap(account_fd, SIZE_BYTES)
+        turn = mmap.mmap(turn_fd, turn_module.SIZE_BYTES)
         shared = os.memfd_create("shared")
         os.ftruncate(shared, 4096)
         client.sendmsg(
@@ -90,6 +102,7 @@ class FakeCore:
                 if fits:
                     self.used += STEP_BYTES
                     account[8 * (1 + slot) : 8 * (2 + slot)] = struct.pack("<Q", self.used)
+                    turn[8 * RESIDENT : 8 * RESIDENT + 8] = struct.pack("<Q", self.used)
                 client.send(b"y" if fits else b"n")
 
 

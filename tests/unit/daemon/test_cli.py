@@ -120,6 +120,8 @@ async def test_a_killed_run_leaves_its_slice_to_expire(start_daemon: StartDaemon
         (["--", "/etc/passwd"], 126, "/etc/passwd is not an executable program."),
         (["--vram", "lots", "--", "true"], 1, "'lots' is not a size of memory"),
         (["--vram", "0", "--", "true"], 1, "no GPU memory is of no use"),
+        (["--ceiling", "most", "--", "true"], 1, "'most' is no part of the GPU's time"),
+        (["--ceiling", "120%", "--", "true"], 1, "above 0 and up to 100"),
         ([], 2, "give the program after '--'"),
         (["--server", "/nowhere.sock", "--", "true"], 1, "/nowhere.sock does not answer"),
     ],
@@ -190,7 +192,11 @@ async def test_status_without_a_daemon_starts_none(tmp_path: Path) -> None:
 
 
 async def test_serve_says_what_is_wrong_with_its_options(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics.py"
+    metrics.write_text("c.TFusionServer.metrics_address = 'somewhere'\n")
     for options, sentence in (
+        (["--device", "software", "--config", str(metrics)], "Metrics cannot be served at 'somewhere'"),
+        (["--oversubscription", "0.5"], "oversubscription"),
         (["--memory", "much"], "write it like 4GiB"),
         (["--config", str(tmp_path / "no.py")], "does not exist"),
         (["--socket", "/tmp/in-the-open.sock"], "open to other users"),

@@ -44,6 +44,28 @@ def test_a_slice_gets_what_it_asked_for_and_a_secret_of_its_own() -> None:
     assert slices.reserved_bytes("GPU-0") == 6 * GIB
 
 
+def test_a_ceiling_is_a_part_of_the_time() -> None:
+    slices = registry(16 * GIB)
+    assert slices.open("free")[0].ceiling == 0.0
+    assert slices.open("limited", ceiling=0.25)[0].ceiling == 0.25
+    for wrong in (-0.1, 1.5, math.nan):
+        with pytest.raises(InvalidRequest, match="a part of the GPU's time"):
+            slices.open("wrong", ceiling=wrong)
+
+
+def test_memory_may_be_promised_several_times() -> None:
+    slices = SliceRegistry(
+        [GpuCapacity("GPU-0", 8 * GIB)], SliceLimits(4 * GIB, 0, TTL_S, 4, oversubscription=2.5), Clock()
+    )
+    for name in ("one", "two"):
+        slices.open(name, 8 * GIB)
+    slices.open("three", 3 * GIB)
+    with pytest.raises(NoCapacity, match="2.0 GiB were asked for and 1.0 GiB of 20.0 GiB are free"):
+        slices.open("four", 2 * GIB)
+    with pytest.raises(InvalidRequest, match="the GPU has at most 8.0 GiB"):
+        slices.open("larger than the GPU", 9 * GIB)
+
+
 def test_a_full_gpu_is_refused_with_numbers_holders_and_advice() -> None:
     slices = registry(16 * GIB)
     for name, size in (("ada's kernel", 8), ("bob's kernel", 4)):

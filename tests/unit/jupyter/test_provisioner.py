@@ -443,10 +443,10 @@ async def test_jupyters_configuration_sets_what_the_kernelspec_leaves_out(
     spec = json.loads(file.read_text())
     spec["metadata"]["kernel_provisioner"]["config"] = {}
     file.write_text(json.dumps(spec))
-    config = Config(TFusionProvisioner={"vram": "96MiB", "share": 0.5, "server": str(daemon.socket)})
-    await managers(manager_of_specs, config=config).start_kernel()
+    settings = {"vram": "96MiB", "share": 0.5, "ceiling": 0.25, "server": str(daemon.socket)}
+    await managers(manager_of_specs, config=Config(TFusionProvisioner=settings)).start_kernel()
     (row,) = daemon.client.list_slices()
-    assert (row.vram_bytes, row.share) == (96 * 2**20, 0.5)
+    assert (row.vram_bytes, row.share, row.ceiling) == (96 * 2**20, 0.5, 0.25)
 
 
 async def test_the_kernelspec_wins_over_jupyters_configuration(daemon, specs, managers) -> None:
@@ -458,6 +458,6 @@ async def test_the_kernelspec_wins_over_jupyters_configuration(daemon, specs, ma
 
 def test_every_setting_explains_itself() -> None:
     own = set(TFusionProvisioner.class_own_traits(config=True))
-    assert own == {"vram", "share", "server", "dead_kernel_grace_s"}
+    assert own == {"vram", "share", "ceiling", "server", "dead_kernel_grace_s"}
     for name, trait in TFusionProvisioner.class_own_traits(config=True).items():
         assert len(trait.help) > 20, name
