@@ -3,6 +3,7 @@
 #   make demo       three learners at once on one GPU (the software GPU where there is none)
 #   make test       unit and integration tests, on the software GPU
 #   make test-gpu   the tests that need an NVIDIA GPU
+#   make support    the same as test, and docs/support.md says what it saw of each driver function
 #   make fuzz       the worker's decoder against made-up commands, 60 s under AddressSanitizer (FUZZ_SECONDS=...)
 #   make lint       formatters and type checker; changes nothing
 #   make tidy       clang-tidy over all C++
@@ -43,7 +44,7 @@ export TFUSION_WERROR ?= ON
 # A run must not depend on what the surrounding shell is configured for.
 unexport PYTHONPATH PYTHONHOME LD_PRELOAD TFUSION_SERVER
 
-.PHONY: help install demo test test-gpu fuzz lint lint-python lint-cpp tidy format bench bench-gpu clean
+.PHONY: help install demo test test-gpu support fuzz lint lint-python lint-cpp tidy format bench bench-gpu clean
 help:
 	@sed -n '3,13s/^# \{0,3\}//p' Makefile
 
@@ -89,6 +90,14 @@ demo: $(STAMPS)/package | $(RUN_DIR)
 PYTEST = cd $(RUN_DIR) && $(BIN)/python -m pytest -c $(ROOT)/pyproject.toml --rootdir=$(ROOT)
 test: $(STAMPS)/package $(STAMPS)/test | $(RUN_DIR)
 	@$(PYTEST) -n $(JOBS) --dist=loadgroup -m 'not gpu' $(patsubst tests/%,$(ROOT)/tests/%,$(TESTS))
+
+# What the tests see of each driver function, for docs/support.md. COLUMN="NVIDIA H200" SUPPORT_MARK=gpu on a GPU host.
+SUPPORT_MARK ?= not gpu
+COLUMN ?= software GPU
+support: $(STAMPS)/package $(STAMPS)/test | $(RUN_DIR)
+	@rm -rf build/calls && mkdir -p build/calls
+	@export TFUSION_COUNT_CALLS=$(ROOT)/build/calls; $(PYTEST) -n $(JOBS) --dist=loadgroup -m '$(SUPPORT_MARK)' $(ROOT)/tests
+	@$(BIN)/python kernel_hook/codegen/__main__.py kernel_hook/api/driver.api --support docs/support.md --gather build/calls --column "$(COLUMN)"
 
 test-gpu: $(STAMPS)/package $(STAMPS)/test | $(RUN_DIR)
 	@$(PYTEST) -m gpu $(ROOT)/tests

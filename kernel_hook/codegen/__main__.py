@@ -1,5 +1,7 @@
 """Entry of the generator: `python -m kernel_hook.codegen TABLE OUTPUT_FOLDER`, or `... TABLE --support FILE`.
 
+With --support, `--gather FOLDER --column NAME` first takes over what the hook counted there (see seen.py).
+
 Files are written only when their text changed, so that an unchanged table rebuilds nothing.
 """
 
@@ -12,8 +14,10 @@ from pathlib import Path
 if not __package__:  # run as a file, by the build
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from kernel_hook.codegen import emit_docs, emit_hook, emit_protocol, emit_replay
+from kernel_hook.codegen import emit_docs, emit_hook, emit_protocol, emit_replay, seen
 from kernel_hook.codegen.table import Table, TableError, read_table
+
+SEEN = "seen.json"  # beside the support matrix
 
 
 def outputs(table: Table) -> dict[str, str]:
@@ -41,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("table", type=Path)
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--support", type=Path, help="write the support matrix to this file instead")
+    parser.add_argument("--gather", type=Path, help="a folder of the hook's counters")
+    parser.add_argument("--column", default="software GPU", help="what they were counted on (%(default)s)")
     options = parser.parse_args(arguments)
     try:
         table = read_table(options.table)
@@ -48,7 +54,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     if options.support is not None:
-        _write(options.support, emit_docs.emit(table))
+        found = options.support.with_name(SEEN)
+        known = seen.load(found)
+        if options.gather is not None:
+            known[options.column] = seen.gather(table, options.gather)
+            seen.save(found, known)
+        _write(options.support, emit_docs.emit(table, known))
         return 0
     if options.folder is None:
         parser.error("an output folder or --support is needed")

@@ -56,21 +56,21 @@ def _generated_body(row: Function) -> list[str]:
     return [line for line in lines if line]
 
 
-def _export(row: Function) -> list[str]:
-    if row.mode == "refused":
-        lines = [f'TFUSION_EXPORT CUresult {row.name}() {{ return tfusion::hook::refuse("{row.name}"); }}']
-        if row.listing.per_thread_suffix:
-            variant = f"{row.name}_{row.listing.per_thread_suffix}"
-            lines.append(
-                f'TFUSION_EXPORT CUresult {variant}() {{ return tfusion::hook::refuse("{row.name}"); }}'
-            )
-        return lines
+def _refusal(row: Function) -> list[str]:
+    lines = [f'TFUSION_EXPORT CUresult {row.name}() {{ return tfusion::hook::refuse("{row.name}"); }}']
+    if row.listing.per_thread_suffix:
+        variant = f"{row.name}_{row.listing.per_thread_suffix}"
+        lines.append(f'TFUSION_EXPORT CUresult {variant}() {{ return tfusion::hook::refuse("{row.name}"); }}')
+    return lines
+
+
+def _export(row: Function, index: int) -> list[str]:
     arguments = ", ".join(p.name for p in row.parameters)
     answer = row.alias_of or row.name
     lines = [f"TFUSION_EXPORT {_signature(row, row.name)} {{"]
     if answer not in _ALWAYS:
         lines.append("  if (CUresult r = tfusion::hook::enter(); r != CUDA_SUCCESS) return r;")
-    lines += [f"  return tfusion::hook::api::{answer}({arguments});", "}"]
+    lines += [f"  return tfusion::hook::counted({index}, tfusion::hook::api::{answer}({arguments}));", "}"]
     if row.listing.per_thread_suffix:
         lines += [
             f"TFUSION_EXPORT {_signature(row, f'{row.name}_{row.listing.per_thread_suffix}')} {{",
@@ -108,6 +108,9 @@ def emit_exports(table: Table) -> str:
         "// Generated from kernel_hook/api/driver.api. Do not edit.",
         '#include "api.hpp"',
         '#include "src/call.hpp"',
+        '#include "src/call_counts.hpp"',
+        "",
+        f"const unsigned tfusion::hook::kFunctionCount = {len(table.functions)};",
         "",
         "namespace tfusion::hook::api {",
         "",
@@ -116,9 +119,9 @@ def emit_exports(table: Table) -> str:
         if row.mode in ("async", "sync") and row.alias_of is None:
             out += [_signature(row, row.name) + " {", *_generated_body(row), "}", ""]
     out += ["}  // namespace tfusion::hook::api", "", 'extern "C" {', ""]
-    for row in table.functions:
+    for index, row in enumerate(table.functions):
         if row.mode != "refused":
-            out += _export(row)
+            out += _export(row, index)
     out += ["", '}  // extern "C"', ""]
     return "\n".join(out)
 
@@ -136,7 +139,7 @@ def emit_refused(table: Table) -> str:
     ]
     for row in table.functions:
         if row.mode == "refused":
-            out += _export(row)
+            out += _refusal(row)
     out += ["", '}  // extern "C"', ""]
     return "\n".join(out)
 

@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from kernel_hook.codegen import emit_docs
+from kernel_hook.codegen import emit_docs, seen
 from kernel_hook.codegen.__main__ import main, outputs
 from kernel_hook.codegen.table import read_table
 
+SEEN = {
+    "software GPU": {"worked": ["cuInit"], "failed": []},
+    "a GPU": {"worked": [], "failed": ["cuInit"]},
+}
 GOLDEN = Path(__file__).parent / "golden"
 FILES = (
     "commands.hpp api.hpp exports.cpp refused.cpp proc_map.cpp driver_functions.hpp dispatch.cpp "
@@ -23,7 +27,7 @@ FILES = (
 
 def texts() -> dict[str, str]:
     table = read_table(GOLDEN / "table.api")
-    return {**outputs(table), "support.md": emit_docs.emit(table)}
+    return {**outputs(table), "support.md": emit_docs.emit(table, SEEN)}
 
 
 def test_the_list_of_outputs_is_complete() -> None:
@@ -43,7 +47,9 @@ def test_text(name: str, update_golden: bool) -> None:
 
 def test_command_line_writes_the_same(tmp_path: Path) -> None:
     assert main([str(GOLDEN / "table.api"), str(tmp_path / "generated")]) == 0
+    seen.save(tmp_path / "generated" / "seen.json", SEEN)
     assert main([str(GOLDEN / "table.api"), "--support", str(tmp_path / "generated" / "support.md")]) == 0
+    (tmp_path / "generated" / "seen.json").unlink()
     written = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "generated").iterdir()}
     assert written == texts()
 
