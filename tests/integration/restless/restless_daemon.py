@@ -66,7 +66,9 @@ class RestlessScheduler:
                 if not report.stopped and now_ns - stopped_ns > PATIENCE_NS:
                     self._stopped_ns[session_id] = self._took_ns[session_id] = 0
                     orders.append(self._order(session_id, run=True))
-                elif report.stopped and report.resident_bytes == report.fixed_bytes:
+                elif report.stopped and (
+                    report.swap_failed or report.resident_bytes == report.fixed_bytes
+                ):  # it fails after a kernel's fault
                     self._stopped_ns[session_id] = 0
                     self._took_ns[session_id] = now_ns - stopped_ns
                     orders.append(self._order(session_id, run=True))
