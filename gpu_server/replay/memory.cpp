@@ -81,6 +81,7 @@ CUresult Session::commit(std::uint64_t address, std::uint64_t bytes) {
     const Place place{address + mapped, piece.bytes, 0, CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
     const CUresult result = residency_.create(piece, {&place, 1});
     if (result != CUDA_SUCCESS) {
+      if (residency_.broken()) end_broken();
       if (mapped > 0) unmap(address, mapped);
       for (const Piece& made : mapping.pieces) driver().cuMemRelease(made.memory);
       give_back(bytes);
@@ -96,9 +97,13 @@ CUresult Session::commit(std::uint64_t address, std::uint64_t bytes) {
 // What stays mapped is memory that nobody would count, at addresses that would be used again.
 CUresult Session::unmap(std::uint64_t address, std::uint64_t bytes) {
   const CUresult result = driver().cuMemUnmap(address, bytes);
-  if (result != CUDA_SUCCESS && !ending_)
-    ending_ = Ending{"device_error", "The GPU's driver did not take memory back. Restart the kernel."};
+  if (result != CUDA_SUCCESS) end_broken();
   return result;
+}
+
+void Session::end_broken() {
+  if (!ending_)
+    ending_ = Ending{"device_error", "The GPU's driver did not take memory back. Restart the kernel."};
 }
 
 CUresult Session::decommit(std::uint64_t address) {
@@ -183,7 +188,7 @@ CUresult Session::reset() {
     if (mapping.physical == 0) {
       decommit(address);
     } else if (unmap_physical(address) != CUDA_SUCCESS) {
-      ending_ = Ending{"device_error", "The GPU's driver did not take memory back. Restart the kernel."};
+      end_broken();
       return CUDA_ERROR_DEVICE_UNAVAILABLE;
     }
   }

@@ -53,8 +53,12 @@ CUresult Residency::map(const Piece& piece, const Place& place) {
   CUresult result = device_.driver()->cuMemMap(place.address, place.bytes, place.offset, piece.memory, 0);
   if (result != CUDA_SUCCESS || place.flags == CU_MEM_ACCESS_FLAGS_PROT_NONE) return result;
   result = set_access(place.address, place.bytes, place.flags);
-  if (result != CUDA_SUCCESS) device_.driver()->cuMemUnmap(place.address, place.bytes);
+  if (result != CUDA_SUCCESS) unmap(place.address, place.bytes);
   return result;
+}
+
+void Residency::unmap(CUdeviceptr address, std::uint64_t bytes) {
+  if (device_.driver()->cuMemUnmap(address, bytes) != CUDA_SUCCESS) broken_ = true;
 }
 
 CUresult Residency::create(Piece& piece, std::span<const Place> places) {
@@ -70,7 +74,7 @@ CUresult Residency::create(Piece& piece, std::span<const Place> places) {
   std::size_t mapped = 0;
   while (mapped < places.size() && (result = map(piece, places[mapped])) == CUDA_SUCCESS) ++mapped;
   if (result == CUDA_SUCCESS) return result;
-  while (mapped-- > 0) driver.cuMemUnmap(places[mapped].address, places[mapped].bytes);
+  while (mapped-- > 0) unmap(places[mapped].address, places[mapped].bytes);
   driver.cuMemRelease(piece.memory);
   piece.memory = 0;
   return result;
@@ -119,9 +123,10 @@ Residency::Step Residency::go_on(std::uint64_t allowance, bool bring_in) {
     Flight flight = std::move(flights_.front());
     flights_.pop_front();
     events_.push_back(flight.event);
-    if (!(out_ ? land_out(flight, result) : land_in(flight, result))) return Step::broken;
+    out_ ? land_out(flight, result) : land_in(flight, result);
     step = Step::moved;
   }
+  if (broken_) return Step::broken;
   if (step == Step::moved) {
     tell();
     if (flights_.empty()) turn_.tell_swap(out_, moved_bytes_, protocol::now_ns() - begun_ns_);
@@ -168,16 +173,17 @@ CUresult Residency::copy(Flight& flight) {
   return result;
 }
 
-// Nothing is left of what the copy needed; false if the driver did not take it back.
-bool Residency::end_copy(Flight& flight) {
+// Nothing is left of what the copy needed.
+void Residency::end_copy(Flight& flight) {
   const std::uint64_t bytes = flight.mapped.piece->bytes;
   if (flight.scratch != 0) {
     const CUdeviceptr scratch = std::exchange(flight.scratch, 0);
-    return device_.driver()->cuMemUnmap(scratch, bytes) == CUDA_SUCCESS &&
-           device_.driver()->cuMemAddressFree(scratch, bytes) == CUDA_SUCCESS;
+    unmap(scratch, bytes);
+    if (device_.driver()->cuMemAddressFree(scratch, bytes) != CUDA_SUCCESS) broken_ = true;
+  } else if (flight.place != nullptr &&
+             set_access(flight.place->address, bytes, flight.place->flags) != CUDA_SUCCESS) {
+    broken_ = true;
   }
-  return flight.place == nullptr ||
-         set_access(flight.place->address, bytes, flight.place->flags) == CUDA_SUCCESS;
 }
 
 bool Residency::take_off_out(const MappedPiece& mapped) {
@@ -193,22 +199,20 @@ bool Residency::take_off_out(const MappedPiece& mapped) {
   return true;
 }
 
-bool Residency::land_out(Flight& flight, CUresult result) {
+void Residency::land_out(Flight& flight, CUresult result) {
   Piece& piece = *flight.mapped.piece;
   leaving_bytes_ -= piece.bytes;
-  bool undone = end_copy(flight);
+  end_copy(flight);
   if (result != CUDA_SUCCESS) {
     store_.give_back(flight.host);
-    fail();
-    return undone;
+    return fail();
   }
-  undone = drop(flight.mapped) && undone;
+  drop(flight.mapped);
   piece.host = std::move(flight.host);
   swapped_bytes_ += piece.bytes;
   resident_bytes_ -= piece.bytes;
   moved_bytes_ += piece.bytes;
   last_failed_ = false;
-  return undone;
 }
 
 bool Residency::take_off_in(const MappedPiece& mapped) {
@@ -225,32 +229,27 @@ bool Residency::take_off_in(const MappedPiece& mapped) {
   return true;
 }
 
-bool Residency::land_in(Flight& flight, CUresult result) {
+void Residency::land_in(Flight& flight, CUresult result) {
   Piece& piece = *flight.mapped.piece;
-  bool undone = end_copy(flight);
+  end_copy(flight);
   if (result == CUDA_SUCCESS) {
     store_.give_back(piece.host);
     piece.host.clear();
     last_failed_ = false;
     moved_bytes_ += piece.bytes;
-    return undone;
+    return;
   }
   fail();
-  undone = drop(flight.mapped) && undone;
+  drop(flight.mapped);
   resident_bytes_ -= piece.bytes;
   swapped_bytes_ += piece.bytes;
-  return undone;
 }
 
 // Takes a piece off the GPU whose contents the host has.
-bool Residency::drop(const MappedPiece& mapped) {
-  const DriverFunctions& driver = device_.driver().functions();
-  bool undone = true;
-  for (const Place& place : mapped.places)
-    undone = driver.cuMemUnmap(place.address, place.bytes) == CUDA_SUCCESS && undone;
-  undone = driver.cuMemRelease(mapped.piece->memory) == CUDA_SUCCESS && undone;
+void Residency::drop(const MappedPiece& mapped) {
+  for (const Place& place : mapped.places) unmap(place.address, place.bytes);
+  if (device_.driver()->cuMemRelease(mapped.piece->memory) != CUDA_SUCCESS) broken_ = true;
   mapped.piece->memory = 0;
-  return undone;
 }
 
 void Residency::before_reset() {

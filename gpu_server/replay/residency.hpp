@@ -60,8 +60,10 @@ class Residency {
 
   // Creates a piece's memory and maps it everywhere; what was mapped of it is undone after an error.
   CUresult create(Piece& piece, std::span<const Place> places);
+  // The driver did not take memory back, or addresses: nobody knows any more what is where.
+  bool broken() const { return broken_; }
 
-  enum class Step { nothing, moved, broken };  // broken: the driver did not take memory back
+  enum class Step { nothing, moved, broken };
   // Goes on with what is under way, and begins what there is room for: out until no more than `allowance` is
   // resident, or in, if `bring_in`, as long as no more is. `pieces` gives those of the session; it is asked
   // when a move begins, so it must not change before moving() says that it is over.
@@ -102,12 +104,13 @@ class Residency {
   Step go_on(std::uint64_t allowance, bool bring_in);
   bool take_off_out(const MappedPiece& mapped);
   bool take_off_in(const MappedPiece& mapped);
-  bool land_out(Flight& flight, CUresult result);  // false if the driver did not take something back
-  bool land_in(Flight& flight, CUresult result);
-  bool drop(const MappedPiece& mapped);  // and this one
+  void land_out(Flight& flight, CUresult result);
+  void land_in(Flight& flight, CUresult result);
+  void drop(const MappedPiece& mapped);
   CUresult copy(Flight& flight);
   CUresult map_scratch(const Piece& piece, CUdeviceptr* scratch);
-  bool end_copy(Flight& flight);
+  void end_copy(Flight& flight);
+  void unmap(CUdeviceptr address, std::uint64_t bytes);
   CUresult map(const Piece& piece, const Place& place);
   CUresult set_access(CUdeviceptr address, std::uint64_t bytes, CUmemAccess_flags flags);
   void fail() { given_up_ = last_failed_ = true; }
@@ -119,7 +122,7 @@ class Residency {
   HostStore store_;
   std::uint64_t resident_bytes_ = 0, fixed_bytes_ = 0, swapped_bytes_ = 0;
   std::uint64_t leaving_bytes_ = 0;  // resident, of flights out
-  bool given_up_ = false, last_failed_ = false;
+  bool given_up_ = false, last_failed_ = false, broken_ = false;
   std::vector<MappedPiece> pieces_;  // that may take off, the next one last
   std::deque<Flight> flights_;       // oldest first
   bool out_ = false;                 // the direction of all of them

@@ -70,6 +70,7 @@ constexpr std::uint64_t kLastPollNapNs = 1'000'000;
 // nothing and count as busy.
 constexpr std::uint64_t kFirstLookNs = 100'000;
 constexpr std::uint64_t kLastLookNapNs = 10'000'000;
+constexpr std::uint64_t kLeastRingNs = 2'000'000;
 // While others wait for this session to stop.
 constexpr std::uint64_t kStoppingNapNs = 500'000;
 
@@ -144,11 +145,9 @@ void Session::replay_all() {
         }
         if (!account_.busy()) {
           account_.begin_busy(now_ns());
-          if (watched_) {
-            watched_ = false;
-            turn_.ring();
-          }
+          ring_due_ = turn_.order().watch;
         }
+        if (ring_due_) ring_if_due(now_ns());
         dispatch(*this, command.opcode, command.bytes, command.tail);
         if (!kept_.empty() && graphs.empty() && captures_.empty()) end_kept();
         ++call_count_;
@@ -201,6 +200,7 @@ void Session::idle_wait() {
     return;
   }
   publish_use();
+  if (ring_due_) ring_if_due(now_ns());
   if (account_.busy() && !work_pending && idle_ns >= kFirstLookNs) look_for_work();
   std::uint64_t nap = kIdleNapNs;
   if (work_pending) {  // the longer the GPU takes, the less a late look matters
@@ -236,6 +236,15 @@ void Session::look_for_work() {
   if (!unfinished_.empty()) return;
   account_.end_busy(first ? idle_since_ns_ : now_ns());
   if (turn_.order().contended) turn_.ring();  // the others need not wait for the daemon's next look
+}
+
+// Not for each of many short bursts: the daemon sees the next one, or that this one goes on.
+void Session::ring_if_due(std::uint64_t now) {
+  if (now - rung_ns_ < kLeastRingNs) return;
+  ring_due_ = false;
+  if (!account_.busy()) return;
+  rung_ns_ = now;
+  turn_.ring();
 }
 
 void Session::publish_use() {

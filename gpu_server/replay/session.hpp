@@ -245,6 +245,8 @@ class Session {
   bool quiet();
   std::vector<MappedPiece> mapped_pieces();
   CUresult unmap(std::uint64_t address, std::uint64_t bytes);
+  void end_broken();  // what is mapped where is not known any more
+  void ring_if_due(std::uint64_t now);
   void replay_all();
   void before_command_in_capture(wire::Opcode opcode, std::span<const std::byte> bytes);
   void abandon_captures();
@@ -263,7 +265,8 @@ class Session {
   Pace pace_;
   std::uint64_t stop_since_ns_ = 0;  // since when the session is to stop; 0: it may run
   std::uint64_t patience_ns_ = 0;    // for how long from then on no work begins, if the GPU does not finish
-  bool watched_ = false;             // the bell is rung when the GPU gets work
+  bool ring_due_ = false;  // the daemon wants to know that the GPU has work of this session
+  std::uint64_t rung_ns_ = 0;
   std::atomic<std::uint32_t> nudges_{0};  // futex word, for sleep from which the client does not wake
   ImageCache images_;
   RingReader ring_;

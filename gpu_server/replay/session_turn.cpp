@@ -63,7 +63,7 @@ bool Session::may_go_on(std::uint64_t wanted_bytes) const {
 void Session::take_order() {
   const std::uint64_t before = turn_.order().allowance_bytes;
   const TurnOrder& order = turn_.take();
-  watched_ = order.watch;
+  ring_due_ = order.watch && account_.busy();
   turn_.tell_allowance(order.allowance_bytes);
   residency_.store().set_budget(order.store_bytes, order.spill_bytes);
   pace_.set(order.contended, order.kernel_limit_ns);
@@ -180,7 +180,7 @@ bool Session::move_memory() {
     case Residency::Step::nothing:
       return false;
     case Residency::Step::broken:
-      ending_ = Ending{"device_error", "The GPU's driver did not take memory back. Restart the kernel."};
+      end_broken();
       return true;
     case Residency::Step::moved:
       turn_.ring();  // the daemon hands on what is free
