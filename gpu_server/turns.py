@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NS_PER_S = 1_000_000_000
 LEAST_TICK_S = 0.001
+LONE_LOOK_S = 0.1
 # Large pieces are quick to move; of a small GPU, small ones leave more to the others.
 SMALL_GPU_BYTES = 4 << 30
 SMALL_PIECE_BYTES = 2 << 20
@@ -198,13 +199,15 @@ class Turns:
     def _heard(self, session_id: str) -> None:
         member = self._members[session_id]
         member.turn.heard()
-        now_ns = time.monotonic_ns()
-        scheduler = self._schedulers[member.gpu_uuid]
-        self._measure(session_id, scheduler, member)
-        self._carry_out(member.gpu_uuid, scheduler.report(now_ns, session_id, member.turn.report(now_ns)))
+        self._measure(session_id, self._schedulers[member.gpu_uuid], member)
+        self._look(member.gpu_uuid)
 
     def _tick(self, gpu_uuid: str) -> None:
         del self._timers[gpu_uuid]
+        self._look(gpu_uuid)
+
+    def _look(self, gpu_uuid: str) -> None:
+        # Always at all of them: what one has used since the last look decides about the others.
         now_ns = time.monotonic_ns()
         reports = {
             session_id: member.turn.report(now_ns)
@@ -261,6 +264,11 @@ class Turns:
             timer.cancel()
         due_ns = self._schedulers[gpu_uuid].next_tick_ns()
         if due_ns is not None:
-            loop = asyncio.get_running_loop()
             wait_s = max(LEAST_TICK_S, (due_ns - time.monotonic_ns()) / NS_PER_S)
-            self._timers[gpu_uuid] = loop.call_later(wait_s, self._tick, gpu_uuid)
+        elif any(m.account.is_busy(m.slot) for m in self._members.values() if m.gpu_uuid == gpu_uuid):
+            # Nothing to decide, but time goes on for who works alone: whoever joins later starts from there.
+            wait_s = LONE_LOOK_S
+        else:
+            return
+        loop = asyncio.get_running_loop()
+        self._timers[gpu_uuid] = loop.call_later(wait_s, self._tick, gpu_uuid)
