@@ -10,6 +10,7 @@
 #   make format     what lint would have formatted
 #   make bench      the benchmarks (see benchmarks/)
 #   make bench-gpu  learners' programs, native and under a slice in turn (BENCH="--only mlp,graph --record")
+#   make bench-sharing   several slices on one NVIDIA GPU: swapping, turns, shares (BENCH="--only swap,trade")
 #   make clean      removes .venv, build/ and caches
 #
 # Needs: Linux, Python 3.10 or newer with venv, gcc and g++ 11 or newer, make. CMake, Ninja, clang-format, clang-tidy
@@ -44,7 +45,7 @@ export TFUSION_WERROR ?= ON
 # A run must not depend on what the surrounding shell is configured for.
 unexport PYTHONPATH PYTHONHOME LD_PRELOAD TFUSION_SERVER
 
-.PHONY: help install demo test test-gpu support fuzz lint lint-python lint-cpp tidy format bench bench-gpu clean
+.PHONY: help install demo test test-gpu support fuzz lint lint-python lint-cpp tidy format bench bench-gpu bench-sharing clean
 help:
 	@sed -n '3,13s/^# \{0,3\}//p' Makefile
 
@@ -134,6 +135,10 @@ bench: $(STAMPS)/package | $(RUN_DIR)
 BENCH ?=
 bench-gpu: $(STAMPS)/package | $(RUN_DIR)
 	@cd $(RUN_DIR) && $(BIN)/python $(ROOT)/benchmarks/run_gpu.py $(BENCH)
+
+# Shares, swapping, turns and bad neighbours; without an NVIDIA GPU: BENCH="--rehearse --seconds 1".
+bench-sharing: $(STAMPS)/package | $(RUN_DIR)
+	@cd $(RUN_DIR) && $(BIN)/python $(ROOT)/benchmarks/run_sharing.py $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
