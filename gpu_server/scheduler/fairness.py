@@ -77,6 +77,8 @@ class Fairness:
                     s.busy_seen_ns = now_ns
                     self._charge(s, s.utilization * (self._integral - s.looked_integral))
                 s.looked_ns, s.looked_integral = now_ns, self._integral
+            if report.resident_bytes > s.report.resident_bytes:
+                s.grew_ns = now_ns
             s.report = report
             s.active = report.busy or report.waiting or report.wanted_bytes > 0
             if s.active:

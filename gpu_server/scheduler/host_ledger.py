@@ -63,7 +63,7 @@ class HostLedger:
                     store_free -= more
 
     def _lower(self, s: Session, oversubscribed: bool) -> None:
-        occupied = s.host_bytes()
+        occupied = self._occupied(s)
         if not s.take_bytes:
             s.spill_bytes = min(s.spill_bytes, self._up(occupied))
         ahead = _movable(s) + s.report.swapped_bytes if oversubscribed else 0
@@ -79,13 +79,18 @@ class HostLedger:
                 break
             if s is needy:
                 continue
-            used = max(s.host_bytes(), self._goal(s) if s.take_bytes else s.report.swapped_bytes)
+            used = max(self._occupied(s), self._goal(s) if s.take_bytes else s.report.swapped_bytes)
             unused = s.store_bytes - self._up(used)
             if unused > 0:
                 back = min(unused, missing - freed)
                 s.store_bytes -= back
                 freed += back
         return freed
+
+    def _occupied(self, s: Session) -> int:
+        """What it has on the host or may be putting there now: a worker that swaps out moves whole pieces."""
+        out = s.outgoing_bytes()
+        return s.report.swapped_bytes + (out + self._piece - PAGE_BYTES if out else 0)
 
     def _goal(self, s: Session) -> int:
         """Room for what is to go out, and what may go out with it."""

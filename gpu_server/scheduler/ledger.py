@@ -45,7 +45,7 @@ class Ledger:
             del s.outstanding[:first]
             s.peak_bytes, s.lowest_bytes = max(s.outstanding), min(s.outstanding)
 
-    def assign(self, sessions: Sequence[Session]) -> None:
+    def assign(self, now_ns: int, sessions: Sequence[Session]) -> None:
         """Sets the allowances that follow from claims and takes, as far as memory is free already.
 
         Called again with every report, so memory that is given up piece by piece is handed on piece by piece.
@@ -65,6 +65,9 @@ class Ledger:
             allowance = min(goals[s.number], most)
             allowance = min(_distinct(s, allowance), most)
             if allowance > s.allowance_bytes:
+                if s.holds and s.allowance_bytes < s.need_bytes:
+                    # What is wanted is allocated as a whole: it collects its memory though it holds no more of it.
+                    s.grew_ns = now_ns
                 free -= max(0, allowance - charge)
                 self._order(s, allowance)
 

@@ -180,7 +180,7 @@ class GpuScheduler:
         self._fairness.apply_ceilings(now, slices)
         self._memory.decide(now, sessions)
         self._host.assign(sessions, sum(self._limits.values()) > self._usable)
-        self._ledger.assign(sessions)
+        self._ledger.assign(now, sessions)
         self._fairness.hold_back(now, slices)
         for s in sessions:
             s.run = _may_run(s)

@@ -94,8 +94,8 @@ class MemoryPlan:
         return waiting
 
     def _got_nowhere(self, now_ns: int, s: Session) -> bool:
-        """It was let in long ago and still lacks memory: who should give it does not, or cannot. Others run rather."""
-        late_ns = s.held_since_ns + 2 * self._budget.patience_ns(s.need_bytes)
+        """It gets no more and still lacks memory: who should give it does not, or cannot. Others run rather."""
+        late_ns = s.grew_ns + 2 * self._budget.patience_ns(s.need_bytes)
         return not s.is_whole and now_ns > late_ns
 
     def _let_in(self, now_ns: int, sessions: Sequence[Session], waiting: list[Session]) -> None:
@@ -166,7 +166,7 @@ class MemoryPlan:
             self._tell(
                 s, f"has work again: its {format_size(report.swapped_bytes)} on the host may come back"
             )
-        s.held_since_ns = now_ns
+        s.held_since_ns = s.grew_ns = now_ns
         s.holds = True
         s.granted_bytes = 0 if s.deny else report.wanted_bytes
         s.blocked_since_ns = None

@@ -54,6 +54,9 @@ class Session:
     resident_since_ns: int | None = None
     """Since when it holds and has everything; None otherwise."""
     held_since_ns: int = 0
+    grew_ns: int = 0
+    """When it was let in, or since then last got memory or leave to have more of what it needs: a slow host or disk
+    is no reason to send it out again."""
     blocked_since_ns: int | None = None
     """Since when it waits for memory; None if it does not."""
     blocked_why: str = ""

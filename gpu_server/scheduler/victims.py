@@ -191,7 +191,7 @@ class Victims:
 
     def _has_had_its_turn(self, h: Session, s: Session) -> bool:
         if h.resident_since_ns is None:
-            return self._now - h.held_since_ns > self._budget.patience_ns(h.need_bytes)
+            return self._now - h.grew_ns > self._budget.patience_ns(h.need_bytes)
         over_ns = h.resident_since_ns + self._policy.quantum_ns
         if self._now < over_ns:
             self._look_again(over_ns)

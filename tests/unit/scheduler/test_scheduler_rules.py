@@ -273,6 +273,32 @@ def test_one_that_runs_keeps_its_memory_until_it_is_ahead_and_swapping_may_be_pa
     assert "is furthest behind and needs the memory" in bench.story("b")
 
 
+def test_what_is_collected_slowly_for_one_want_is_not_given_to_somebody_else_meanwhile() -> None:
+    bench = Bench(usable=12 * GIB, headroom_bytes=0)
+    bench.add("a")
+    bench.holds("a", 8 * GIB)
+    bench.passes(10 * SECOND, "a")
+    bench.add("b")
+    bench.says("b", wanted_bytes=8 * GIB, waiting=True)
+    while bench.orders["a"].run:
+        bench.passes(5 * MS, "a")
+        assert bench.now < 20 * SECOND
+    # The disk is slow: far slower than the scheduler knows before the swap has ended.
+    collected, begun_ns = 0, bench.now
+    bench.says("a", busy=False, waiting=True, stopped=True)
+    while bench.orders["b"].allowance_bytes < 8 * GIB:
+        out = bench.reports["a"].swapped_bytes + 32 * MIB
+        bench.says("a", resident_bytes=8 * GIB - out, swapped_bytes=out)
+        bench.says("b")
+        assert not bench.orders["a"].run
+        assert bench.orders["b"].allowance_bytes > collected
+        collected = bench.orders["b"].allowance_bytes
+        bench.passes(SECOND // 2)
+    assert bench.now - begun_ns > 60 * SECOND
+    bench.says("b", wanted_bytes=0, resident_bytes=8 * GIB, waiting=False, busy=True)
+    assert bench.orders["b"].run
+
+
 def test_the_only_active_slice_is_never_held_back() -> None:
     bench = Bench()
     for name in "ab":
@@ -422,3 +448,18 @@ def test_stories_are_bounded_and_turns_do_not_push_out_the_rest() -> None:
     assert stories.of("b0") == []
     assert stories.of(f"b{KEPT_STORIES + 4}")
     assert stories.of("a")
+
+
+def test_room_on_the_host_stays_for_what_a_worker_may_still_move_in_whole_pieces() -> None:
+    bench = Bench(usable=GIB, spill=4 * GIB, store=0, headroom_bytes=0)
+    bench.add("a", limit=GIB)
+    bench.holds("a", 640 * MIB)
+    bench.says("a", busy=False)
+    bench.passes(60 * SECOND)
+    bench.add("b", limit=GIB)
+    bench.says("b", wanted_bytes=520 * MIB, waiting=True)
+    taken = 640 * MIB - bench.orders["a"].allowance_bytes
+    assert taken > 0
+    # The one it was for is gone, but the worker may not have read that yet, and moves up to a piece more.
+    bench._take(bench.machine.remove(bench.now, "b"))
+    assert bench.orders["a"].spill_bytes >= taken + Policy().piece_bytes - 2 * MIB
