@@ -265,7 +265,7 @@ class Session {
   Pace pace_;
   std::uint64_t stop_since_ns_ = 0;  // since when the session is to stop; 0: it may run
   std::uint64_t patience_ns_ = 0;    // for how long from then on no work begins, if the GPU does not finish
-  bool ring_due_ = false;  // the daemon wants to know that the GPU has work of this session
+  bool ring_due_ = false;            // the daemon wants to know that the GPU has work of this session
   std::uint64_t rung_ns_ = 0;
   std::atomic<std::uint32_t> nudges_{0};  // futex word, for sleep from which the client does not wake
   ImageCache images_;
