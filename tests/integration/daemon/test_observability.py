@@ -23,7 +23,9 @@ MIB = 1 << 20
 @pytest.fixture
 def busy(configured: Any) -> Any:
     """Two sessions, one of which had to give memory to the other."""
-    host = configured("64MiB", oversubscription=4.0, swap_memory="512MiB", metrics_address="127.0.0.1:0")
+    host = configured(
+        "64MiB", oversubscription=4.0, swap_memory="512MiB", cooling_s=0.0, metrics_address="127.0.0.1:0"
+    )
     for seed in range(2):
         guest = host.guest("48MiB")
         guest.ask("start")

@@ -17,7 +17,9 @@ GPU_BYTES = 64 * MIB
 @pytest.fixture
 def oversubscribed(configured: Any) -> Any:
     def start(**settings: object) -> Any:
-        return configured("64MiB", **{"oversubscription": 8.0, "swap_memory": "512MiB", **settings})
+        return configured(
+            "64MiB", **{"oversubscription": 8.0, "swap_memory": "512MiB", "cooling_s": 0.0, **settings}
+        )
 
     return start
 
