@@ -136,6 +136,7 @@ void Session::replay_all() {
       case RingReader::Next::command:
         if (!take_reply_slot(command)) break;
         if (stop_since_ns_ != 0 && !wait_for_turn(command.opcode)) break;
+        if (pace_.marks()) keep_pace(command.opcode);
         if (!captures_.empty()) {
           if (++captured_commands_ > kMostCaptured) {
             protocol_error("a capture goes on for more than " + std::to_string(kMostCaptured) + " commands");

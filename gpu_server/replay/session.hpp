@@ -242,6 +242,7 @@ class Session {
   bool move_memory();
   void fall_asleep(bool client_waits, std::uint32_t nudges, std::uint64_t nap_ns);
   bool check_pace();
+  void keep_pace(wire::Opcode opcode);
   bool quiet();
   std::vector<MappedPiece> mapped_pieces();
   CUresult unmap(std::uint64_t address, std::uint64_t bytes);

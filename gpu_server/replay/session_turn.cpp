@@ -94,8 +94,7 @@ bool Session::wait_for_turn(wire::Opcode opcode) {
   return !ending_ && !stopping_.load();
 }
 
-// Launches wait a moment if the GPU is behind (then true), and the session ends if a kernel runs for too
-// long.
+// The session ends if a kernel runs for too long; then true.
 bool Session::check_pace() {
   const std::uint64_t now = now_ns();
   pace_.look(now);
@@ -107,10 +106,20 @@ bool Session::check_pace() {
                    "ends, or launch less work at a time; then restart the kernel."};
     return true;
   }
-  if (!pace_.behind(now)) return false;
-  const std::uint32_t nudges = nudges_.load();
-  if (!pending_.poll() && !stopping_.load() && !turn_.changed()) futex_wait(nudges_, nudges, kFirstNapNs);
-  return true;
+  return false;
+}
+
+// With a command in hand that begins work: it waits while the GPU is behind. Not for ever, and no other
+// command does: a kernel may wait for the program.
+void Session::keep_pace(wire::Opcode opcode) {
+  if (!starts_work(opcode)) return;
+  const std::uint64_t until_ns = now_ns() + kFirstPatienceNs;
+  while (pace_.behind(now_ns()) && now_ns() < until_ns) {
+    const std::uint32_t nudges = nudges_.load();
+    if (stopping_.load() || turn_.changed()) return;
+    if (!pending_.poll()) futex_wait(nudges_, nudges, kFirstNapNs);
+    if (check_pace()) return;
+  }
 }
 
 // Until something may have changed. A client that waits already need not wake us with what else it writes.
