@@ -57,8 +57,8 @@ class TFusionServer(Configurable):
     ).tag(config=True)
     swap_folder = Unicode(
         "",
-        help="Folder on the disk that 'swap_disk' means; others must not be able to enter it. Empty: the image cache's "
-        "neighbour, ~/.cache/tfusion/swap.",
+        help="Folder on the disk that 'swap_disk' means; others must not be able to enter it. Empty: "
+        "$XDG_CACHE_HOME/tfusion/swap, or ~/.cache/tfusion/swap.",
     ).tag(config=True)
     quantum_s = Float(
         0.02,
@@ -197,19 +197,19 @@ class TFusionServer(Configurable):
         """Absolute path of the image cache's folder."""
         if self.image_cache_folder:
             return Path(os.path.abspath(self.image_cache_folder))
-        base = os.environ.get("XDG_CACHE_HOME", "")
-        root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
-        return root / "tfusion" / "images"
+        return _cache_folder() / "images"
 
     def swap_path(self) -> Path | None:
         """Absolute path of the swap folder; None where nothing goes to disk."""
         if not self.swap_disk:
             return None
-        return (
-            Path(os.path.abspath(self.swap_folder))
-            if self.swap_folder
-            else self.image_cache().parent / "swap"
-        )
+        return Path(os.path.abspath(self.swap_folder)) if self.swap_folder else _cache_folder() / "swap"
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
+    return root / "tfusion"
 
 
 def default_config_file() -> Path:

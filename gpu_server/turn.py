@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from gpu_server.account import Account
 from gpu_server.scheduler import Order, Report
 
-WORDS = 21
+WORDS = 22
 SIZE_BYTES = 8 * WORDS
-_EPOCH, _ORDER_FLAGS, _ALLOWANCE, _STORE, _SPILL, _KERNEL_LIMIT = range(6)
+_EPOCH, _ORDER_FLAGS, _ALLOWANCE, _STORE, _SPILL, _KERNEL_LIMIT, _DENIED_WANT = range(7)
 (
     _REPORT_FLAGS,
     _WANTED,
@@ -32,8 +32,9 @@ _EPOCH, _ORDER_FLAGS, _ALLOWANCE, _STORE, _SPILL, _KERNEL_LIMIT = range(6)
     _SWAP_OUT_NS,
     _SWAP_IN_NS,
     _WAITED_NS,
+    _WANT_NUMBER,
 ) = range(8, WORDS)
-_RUN, _CONTENDED, _WATCH, _DENY = 1, 2, 4, 8
+_RUN, _CONTENDED, _WATCH = 1, 2, 4
 _WAITING, _STOPPED, _SWAP_FAILED = 1, 2, 4
 
 
@@ -78,13 +79,12 @@ class Turn:
     def give(self, order: Order, kernel_limit_ns: int) -> None:
         """Writes an order and rings the worker."""
         words = self._words
-        words[_ORDER_FLAGS] = (
-            _RUN * order.run | _CONTENDED * order.contended | _WATCH * order.watch | _DENY * order.deny
-        )
+        words[_ORDER_FLAGS] = _RUN * order.run | _CONTENDED * order.contended | _WATCH * order.watch
         words[_ALLOWANCE] = order.allowance_bytes
         words[_STORE] = order.store_bytes
         words[_SPILL] = order.spill_bytes
         words[_KERNEL_LIMIT] = kernel_limit_ns
+        words[_DENIED_WANT] = order.denied_want
         words[_EPOCH] += 1
         os.eventfd_write(self.orders_fd, 1)
 
@@ -110,6 +110,7 @@ class Turn:
             resident_bytes=resident,
             fixed_bytes=words[_FIXED],
             wanted_bytes=words[_WANTED],
+            want_number=words[_WANT_NUMBER],
             allowance_bytes=words[_ACCEPTED],
             stopped=bool(flags & _STOPPED),
             swap_failed=bool(flags & _SWAP_FAILED),

@@ -167,10 +167,6 @@ class Turns:
         """How large the pieces are that workers of this GPU move."""
         return self._pieces[gpu_uuid]
 
-    def turn(self, session_id: str) -> Turn:
-        """The turn of a session that goes on."""
-        return self._members[session_id].turn
-
     def resident_bytes(self, gpu_uuid: str) -> int:
         """What all sessions hold of the GPU's memory at this moment."""
         return sum(m.turn.resident_bytes for m in self._members.values() if m.gpu_uuid == gpu_uuid)
@@ -214,7 +210,7 @@ class Turns:
             for session_id, member in self._members.items()
             if member.gpu_uuid == gpu_uuid
         }
-        self._carry_out(gpu_uuid, self._schedulers[gpu_uuid].tick(now_ns, reports))
+        self._carry_out(gpu_uuid, self._schedulers[gpu_uuid].look(now_ns, reports))
 
     def _note(self, gpu_uuid: str) -> None:
         now_s = time.monotonic()
@@ -262,7 +258,7 @@ class Turns:
         timer = self._timers.pop(gpu_uuid, None)
         if timer is not None:
             timer.cancel()
-        due_ns = self._schedulers[gpu_uuid].next_tick_ns()
+        due_ns = self._schedulers[gpu_uuid].next_look_ns()
         if due_ns is not None:
             wait_s = max(LEAST_TICK_S, (due_ns - time.monotonic_ns()) / NS_PER_S)
         elif any(m.account.is_busy(m.slot) for m in self._members.values() if m.gpu_uuid == gpu_uuid):

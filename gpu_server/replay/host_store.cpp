@@ -14,6 +14,7 @@ namespace tfusion::replay {
 namespace {
 
 constexpr std::uint64_t kMostBytes = 1ull << 40;  // of addresses for one area
+
 // Its blocks go with its descriptor, however this process ends.
 int unnamed_file(const std::string& folder) {
   int descriptor = open(folder.c_str(), O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);

@@ -17,6 +17,7 @@ void Pace::set(bool contended, std::uint64_t kernel_limit_ns) {
 }
 
 void Pace::launched(CUstream stream, std::uint64_t kernels) {
+  if (captures_(stream)) return;
   if (std::find(streams_.begin(), streams_.end(), stream) == streams_.end()) streams_.push_back(stream);
   kernels_ += kernels;
   if (kernels_ >= kKernelsPerMark || long_kernels_) mark();
@@ -29,6 +30,7 @@ void Pace::rest() {
 void Pace::mark() {
   Mark made;
   for (const CUstream stream : streams_) {
+    if (captures_(stream)) continue;
     CUevent event = nullptr;
     if (!pool_.empty()) {
       event = pool_.back();

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "driver.hpp"
@@ -13,13 +15,15 @@ namespace tfusion::replay {
 
 class Pace {
  public:
-  explicit Pace(const Driver& driver) : driver_(driver) {}
+  // `captures`: whether a stream captures now; it is passed over, as the mark would become a node.
+  Pace(const Driver& driver, std::function<bool(CUstream)> captures)
+      : driver_(driver), captures_(std::move(captures)) {}
 
   void set(bool contended, std::uint64_t kernel_limit_ns);
   // Otherwise nothing is marked and a launch costs one comparison.
   bool marks() const { return contended_ || kernel_limit_ns_ != 0; }
 
-  // So many kernels were launched in a stream that does not capture.
+  // So many kernels were launched in a stream.
   void launched(CUstream stream, std::uint64_t kernels);
   // No launch follows for now: what was launched since the last mark gets one as well.
   void rest();
@@ -49,6 +53,7 @@ class Pace {
   static constexpr std::uint64_t kLongNs = 50'000'000;
 
   const Driver& driver_;
+  const std::function<bool(CUstream)> captures_;
   bool contended_ = false;
   std::uint64_t kernel_limit_ns_ = 0;
   std::vector<CUstream> streams_;  // with launches since the last mark

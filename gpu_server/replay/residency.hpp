@@ -69,9 +69,11 @@ class Residency {
   // when a move begins, so it must not change before moving() says that it is over.
   template <typename Pieces>
   Step step(std::uint64_t allowance, bool bring_in, Pieces pieces) {
-    if (flights_.empty() && !given_up_) {
+    if (flights_.empty()) {
+      pieces_.clear();  // of a move that is over: they may be gone
       const bool out = out_wanted(allowance);
-      if (out || in_wanted(bring_in, allowance)) begin(out, pieces());
+      if (given_up_ || !(out || in_wanted(bring_in, allowance))) return Step::nothing;
+      begin(out, pieces());
     }
     return go_on(allowance, bring_in);
   }

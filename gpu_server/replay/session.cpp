@@ -82,7 +82,7 @@ Session::Session(Device& device, SliceAccount& account, Turn& turn, std::string 
       account_(account),
       turn_(turn),
       residency_(device, turn, swap),
-      pace_(device.driver()),
+      pace_(device.driver(), [this](CUstream stream) { return is_capturing(stream); }),
       images_(std::move(cache_folder)),
       ring_(device.shared()),
       pending_(device.driver()),

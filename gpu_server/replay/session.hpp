@@ -174,7 +174,7 @@ class Session {
   void give_back(std::uint64_t bytes, bool fixed = false);
   // Kernels were launched in a stream; see pace.hpp.
   void launched(CUstream stream, std::uint64_t count) {
-    if (pace_.marks() && !is_capturing(stream)) pace_.launched(stream, count);
+    if (pace_.marks()) pace_.launched(stream, count);
   }
 
   // Memory of the arena and of the host arena.
@@ -266,6 +266,7 @@ class Session {
   Pace pace_;
   std::uint64_t stop_since_ns_ = 0;  // since when the session is to stop; 0: it may run
   std::uint64_t patience_ns_ = 0;    // for how long from then on no work begins, if the GPU does not finish
+  std::uint64_t want_number_ = 0;    // of the last memory that was waited for
   bool ring_due_ = false;            // the daemon wants to know that the GPU has work of this session
   std::uint64_t rung_ns_ = 0;
   std::atomic<std::uint32_t> nudges_{0};  // futex word, for sleep from which the client does not wake

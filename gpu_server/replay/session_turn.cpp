@@ -136,6 +136,7 @@ void Session::fall_asleep(bool client_waits, std::uint32_t nudges, std::uint64_t
 // while the GPU still works for this session, or the session ends.
 bool Session::hold(const Wait& wait) {
   const std::uint64_t wanted_bytes = wait.wanted_bytes;
+  if (wanted_bytes > 0) ++want_number_;
   Turn::Report told;
   std::uint64_t waits_since_ns = 0, failed_ns = 0, last_ns = now_ns();  // the last: when something happened
   bool is_quiet = false, granted = false;
@@ -147,7 +148,7 @@ bool Session::hold(const Wait& wait) {
       last_ns = now;
     }
     granted = may_go_on(wanted_bytes);
-    if (granted || (turn_.order().deny && wanted_bytes > 0 && may_go_on(0))) break;
+    if (granted || (wanted_bytes > 0 && turn_.order().denied_want == want_number_ && may_go_on(0))) break;
     if (!is_quiet && (is_quiet = quiet()) && account_.busy()) account_.end_busy(now);
     if (!is_quiet && wait.until_ns != 0 && now > wait.until_ns) break;
     if (!residency_.given_up()) {
@@ -162,7 +163,8 @@ bool Session::hold(const Wait& wait) {
                    !ring_.consumed(shared().control().head.load(std::memory_order_acquire)),
         .stopped = is_quiet && !turn_.order().run,
         .swap_failed = residency_.last_failed(),
-        .wanted_bytes = wanted_bytes};
+        .wanted_bytes = wanted_bytes,
+        .want_number = wanted_bytes > 0 ? want_number_ : 0};
     if (report.waiting && waits_since_ns == 0) waits_since_ns = now;
     if (report != told) {
       turn_.tell(report);

@@ -31,16 +31,18 @@ const TurnOrder& Turn::take() {
   order_.run = (flags & kRun) != 0;
   order_.contended = (flags & kContended) != 0;
   order_.watch = (flags & kWatch) != 0;
-  order_.deny = (flags & kDeny) != 0;
   order_.allowance_bytes = page_->allowance_bytes.load(std::memory_order_relaxed);
   order_.store_bytes = page_->store_bytes.load(std::memory_order_relaxed);
   order_.spill_bytes = page_->spill_bytes.load(std::memory_order_relaxed);
+  order_.denied_want = page_->denied_want.load(std::memory_order_relaxed);
   order_.kernel_limit_ns = page_->kernel_limit_ns.load(std::memory_order_relaxed);
   return order_;
 }
 
 void Turn::tell(const Report& report) {
   if (page_ == nullptr) return;
+  // The number first: who reads in between may take the old bytes for the new want, for a moment.
+  if (report.want_number != 0) page_->want_number.store(report.want_number, std::memory_order_release);
   page_->wanted_bytes.store(report.wanted_bytes, std::memory_order_relaxed);
   page_->report_flags.store((report.waiting ? kWaiting : 0) | (report.stopped ? kStopped : 0) |
                                 (report.swap_failed ? kSwapFailed : 0),

@@ -13,11 +13,11 @@ struct TurnOrder {
   bool run = true;                                    // the client's commands may be replayed
   bool contended = false;                             // others want the GPU too: keep the backlog on it short
   bool watch = false;                                 // ring the bell when the GPU gets work of this session
-  bool deny = false;                                  // the memory that is waited for cannot come
   std::uint64_t allowance_bytes = ~std::uint64_t{0};  // most physical memory on the GPU
   std::uint64_t store_bytes = 0;                      // most pinned host memory for what is swapped out
   std::uint64_t spill_bytes = 0;                      // and then, most disk
   std::uint64_t kernel_limit_ns = 0;                  // longest that one kernel may run; 0: no limit
+  std::uint64_t denied_want = 0;                      // number of a want that cannot be met; 0: none
 };
 
 class Turn {
@@ -43,6 +43,8 @@ class Turn {
     bool stopped = false;      // replays nothing, and nothing of this session runs on the GPU
     bool swap_failed = false;  // its last attempt to swap out
     std::uint64_t wanted_bytes = 0;
+    std::uint64_t want_number =
+        0;  // of this want; another one for each, so that a denial of one denies no other
     bool operator==(const Report&) const = default;
   };
   void tell(const Report& report);
@@ -61,7 +63,8 @@ class Turn {
     std::atomic<std::uint64_t> store_bytes;
     std::atomic<std::uint64_t> spill_bytes;
     std::atomic<std::uint64_t> kernel_limit_ns;
-    std::atomic<std::uint64_t> unused[2];
+    std::atomic<std::uint64_t> denied_want;
+    std::atomic<std::uint64_t> unused;
     // The worker's.
     std::atomic<std::uint64_t> report_flags;
     std::atomic<std::uint64_t> wanted_bytes;
@@ -76,8 +79,9 @@ class Turn {
     std::atomic<std::uint64_t> swap_out_ns;
     std::atomic<std::uint64_t> swap_in_ns;
     std::atomic<std::uint64_t> waited_ns;
+    std::atomic<std::uint64_t> want_number;
   };
-  static constexpr std::uint64_t kRun = 1, kContended = 2, kWatch = 4, kDeny = 8;
+  static constexpr std::uint64_t kRun = 1, kContended = 2, kWatch = 4;
   static constexpr std::uint64_t kWaiting = 1, kStopped = 2, kSwapFailed = 4;
 
  private:

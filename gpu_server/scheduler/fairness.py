@@ -77,6 +77,8 @@ class Fairness:
                     s.busy_seen_ns = now_ns
                     self._charge(s, s.utilization * (self._integral - s.looked_integral))
                 s.looked_ns, s.looked_integral = now_ns, self._integral
+            if report.want_number != s.report.want_number:
+                s.deny, s.granted_bytes = False, 0  # what was decided about the want before is over
             if report.resident_bytes > s.report.resident_bytes:
                 s.grew_ns = now_ns
             s.report = report

@@ -112,15 +112,8 @@ class GpuScheduler:
             self._stories.end(s.slice.slice_id)
         return self._decide({})
 
-    def report(self, now_ns: int, session_id: str, report: Report) -> list[Order]:
-        """A worker rang."""
-        if session_id not in self._sessions:
-            return []
-        self._advance(now_ns)
-        return self._decide({session_id: report})
-
-    def tick(self, now_ns: int, reports: Mapping[str, Report]) -> list[Order]:
-        """The clock, with fresh reports of all sessions; those of unknown ones are passed over."""
+    def look(self, now_ns: int, reports: Mapping[str, Report]) -> list[Order]:
+        """A worker rang or time has passed; with fresh reports. Those of unknown sessions are passed over."""
         self._advance(now_ns)
         return self._decide({i: reports[i] for i in self._sessions if i in reports})
 
@@ -131,8 +124,8 @@ class GpuScheduler:
 
     # -- questions
 
-    def next_tick_ns(self) -> int | None:
-        """When tick() is due at the latest; None: not before something is reported."""
+    def next_look_ns(self) -> int | None:
+        """When look() is due at the latest; None: not before something is reported."""
         return self._next_ns
 
     def story(self, slice_id: str) -> list[StoryEntry]:
@@ -252,7 +245,7 @@ class GpuScheduler:
                 spill_bytes=s.spill_bytes,
                 contended=s.contended,
                 watch=s.watch,
-                deny=s.deny,
+                denied_want=s.report.want_number if s.deny else 0,
             )
             if order != s.order:
                 s.order = order

@@ -32,6 +32,8 @@ class Report:
     """The allowance that it goes by now: acknowledges an order."""
     stopped: bool
     """It goes by run=False: it replays nothing, and nothing of it runs on the GPU."""
+    want_number: int = 1
+    """Which want ``wanted_bytes`` is: another number for each, never 0. A denial is of one want."""
     swap_failed: bool = False
     """Its last swap-out could not be done (host memory, disk, driver). It clears this when a later one was done."""
 
@@ -53,8 +55,8 @@ class Order:
     """Others compete: keep the backlog on the GPU short."""
     watch: bool
     """Ring when there is work again: nobody looks at this session otherwise."""
-    deny: bool
-    """What it wants can never come: answer CUDA_ERROR_OUT_OF_MEMORY."""
+    denied_want: int
+    """The want with this number can never be met: answer CUDA_ERROR_OUT_OF_MEMORY. 0: none is denied."""
 
 
 class Phase(enum.Enum):

@@ -29,7 +29,6 @@ class RestlessScheduler:
         self._whole_ns: dict[str, int] = {}  # since when it runs with all its memory; 0: it does not
         self._took_ns: dict[str, int] = {}
         self._slices: dict[str, str] = {}
-        self._reports: dict[str, Report] = {}
         self._next_ns: int | None = None
 
     def add(
@@ -49,15 +48,9 @@ class RestlessScheduler:
     def remove(self, now_ns: int, session_id: str) -> list[Order]:
         for known in (self._stopped_ns, self._whole_ns, self._took_ns, self._slices):
             del known[session_id]
-        self._reports.pop(session_id, None)
         return []
 
-    def report(self, now_ns: int, session_id: str, report: Report) -> list[Order]:
-        self._reports[session_id] = report
-        return []
-
-    def tick(self, now_ns: int, reports: Mapping[str, Report]) -> list[Order]:
-        self._reports.update(reports)
+    def look(self, now_ns: int, reports: Mapping[str, Report]) -> list[Order]:
         self._next_ns = now_ns + STEP_NS if self._slices else None
         orders = []
         for session_id, report in reports.items():
@@ -88,10 +81,10 @@ class RestlessScheduler:
             spill_bytes=0,
             contended=True,
             watch=True,
-            deny=False,
+            denied_want=0,
         )
 
-    def next_tick_ns(self) -> int | None:
+    def next_look_ns(self) -> int | None:
         return self._next_ns
 
     def note_swap_speed(self, bytes_per_s: float) -> None:

@@ -24,7 +24,7 @@ ORDER = Order(
     spill_bytes=3,
     contended=False,
     watch=True,
-    deny=False,
+    denied_want=9,
 )
 
 
@@ -58,7 +58,8 @@ def test_both_sides_name_the_words_alike() -> None:
     assert len(names) == turn_module.WORDS
     ours = {
         "epoch": "EPOCH", "order_flags": "ORDER_FLAGS", "allowance_bytes": "ALLOWANCE", "store_bytes": "STORE",
-        "spill_bytes": "SPILL", "kernel_limit_ns": "KERNEL_LIMIT", "report_flags": "REPORT_FLAGS",
+        "spill_bytes": "SPILL", "kernel_limit_ns": "KERNEL_LIMIT",
+        "denied_want": "DENIED_WANT", "want_number": "WANT_NUMBER", "report_flags": "REPORT_FLAGS",
         "wanted_bytes": "WANTED", "accepted_bytes": "ACCEPTED", "resident_bytes": "RESIDENT", "fixed_bytes": "FIXED",
         "swapped_bytes": "SWAPPED", "stored_bytes": "STORED", "spilled_bytes": "SPILLED",
         "swapped_out_bytes": "SWAPPED_OUT", "swapped_in_bytes": "SWAPPED_IN", "swap_out_ns": "SWAP_OUT_NS",
@@ -74,14 +75,14 @@ def test_both_sides_name_the_words_alike() -> None:
 
 def test_an_order_is_on_the_page_before_its_number_and_rings(turn: Turn, words: memoryview) -> None:
     turn.give(ORDER, 7)
-    assert list(words[:6]) == [1, 1 | 4, 100, 20, 3, 7]
+    assert list(words[:7]) == [1, 1 | 4, 100, 20, 3, 7, 9]
     assert os.eventfd_read(turn.orders_fd) == 1
     turn.give(ORDER, 7)
     assert words[0] == 2
 
 
 def test_a_report_is_what_the_worker_wrote(turn: Turn, words: memoryview) -> None:
-    words[8:21] = memoryview(bytearray(8 * 13)).cast("Q")
+    words[21] = 4
     words[8], words[9], words[10], words[11], words[12], words[13] = 1 | 4, 5, 100, 64, 32, 16
     assert turn.report(0) == Report(
         waiting=True,
@@ -91,6 +92,7 @@ def test_a_report_is_what_the_worker_wrote(turn: Turn, words: memoryview) -> Non
         fixed_bytes=32,
         swapped_bytes=16,
         wanted_bytes=5,
+        want_number=4,
         allowance_bytes=100,
         stopped=False,
         swap_failed=True,

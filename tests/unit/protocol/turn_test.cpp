@@ -54,10 +54,11 @@ TEST(an_order_is_seen_once) {
   daemon.page->store_bytes = 2;
   daemon.page->spill_bytes = 3;
   daemon.page->kernel_limit_ns = 4;
+  daemon.page->denied_want = 5;
   daemon.page->epoch = 1;
   CHECK(turn.changed());
   const auto& order = turn.take();
-  CHECK(order.run && order.watch && !order.contended && !order.deny);
+  CHECK(order.run && order.watch && !order.contended && order.denied_want == 5);
   CHECK(order.allowance_bytes == 1 << 20 && order.store_bytes == 2 && order.spill_bytes == 3 &&
         order.kernel_limit_ns == 4);
   CHECK(!turn.changed());
@@ -66,7 +67,8 @@ TEST(an_order_is_seen_once) {
 TEST(a_report_says_all_of_how_things_are) {
   Daemon daemon;
   Turn turn(daemon.descriptor, daemon.bell);
-  turn.tell({.waiting = true, .stopped = false, .swap_failed = true, .wanted_bytes = 9});
+  turn.tell({.waiting = true, .stopped = false, .swap_failed = true, .wanted_bytes = 9, .want_number = 3});
+  CHECK(daemon.page->want_number == 3);
   CHECK(daemon.page->report_flags == (Turn::kWaiting | Turn::kSwapFailed) && daemon.page->wanted_bytes == 9);
   turn.tell({.stopped = true});
   CHECK(daemon.page->report_flags == Turn::kStopped && daemon.page->wanted_bytes == 0);

@@ -133,11 +133,11 @@ class Simulation:
         for name in ring:
             if name in self.workers:
                 self.rings += 1
-                self._deliver(self.machine.report(self.now, name, self.workers[name].report()))
-        due = self.machine.next_tick_ns()
+                self._deliver(self.machine.look(self.now, {name: self.workers[name].report()}))
+        due = self.machine.next_look_ns()
         if due is not None and due <= self.now:
             self.ticks += 1
-            self._deliver(self.machine.tick(self.now, self.reports()))
+            self._deliver(self.machine.look(self.now, self.reports()))
         self.check()
 
     def reports(self) -> Mapping[str, Report]:
@@ -167,7 +167,7 @@ class Simulation:
                 if w.order is None or w.mail.allowance_bytes != w.order.allowance_bytes:
                     ring[w.session_id] = None
                 w.order, w.mail = w.mail, None
-                if w.order.deny and w.wanted:
+                if w.order.denied_want and w.wanted:
                     w.denied += w.wanted
                     w.wanted = 0
                     ring[w.session_id] = None

@@ -36,6 +36,7 @@ class ModelWorker:
     in_store: int = 0
     in_spill: int = 0
     wanted: int = 0
+    want_number: int = 1
     has_work: bool = False
     busy_ns: int = 0
     swap_fails: bool = False
@@ -66,6 +67,7 @@ class ModelWorker:
             fixed_bytes=self.fixed,
             swapped_bytes=self.swapped,
             wanted_bytes=self.wanted,
+            want_number=self.want_number,
             allowance_bytes=self.order.allowance_bytes if self.order else 0,
             stopped=self.order is None or not self.order.run,
             swap_failed=self.swap_fails,
@@ -73,7 +75,7 @@ class ModelWorker:
 
     def read_page(self) -> None:
         self.order = self.page or self.order
-        if self.order is not None and self.order.deny and self.wanted:
+        if self.order is not None and self.order.denied_want == self.want_number and self.wanted:
             self.denied += 1
             self.wanted = 0
 
@@ -87,6 +89,7 @@ class ModelWorker:
             self.fixed += size if fixed else 0
         else:
             self.wanted = size
+            self.want_number += 1
 
     def free(self, size: int) -> None:
         if self.may_replay:
@@ -246,7 +249,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         w = self._pick(index)
         now = self._pass(dt)
         report = w.late.pop(0) if w.late else w.report()
-        self._feed(lambda s: s.report(now, w.session_id, report))
+        self._feed(lambda s: s.look(now, {w.session_id: report}))
 
     @rule(dt=moments)
     def tick(self, dt: int) -> None:
@@ -255,7 +258,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         for name, w in self.workers.items():
             w.late.clear()
             reports[name] = w.report()
-        self._feed(lambda s: s.tick(now, reports))
+        self._feed(lambda s: s.look(now, reports))
 
     @precondition(lambda self: self.workers)
     @rule(dt=moments, size=sizes)
@@ -327,7 +330,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         other = GpuScheduler(self.usable, self.store, self.spill, self.policy)
         assert [event(other) for event in self.journal] == self.given
         assert other.state() == self.scheduler.state()
-        assert other.next_tick_ns() == self.scheduler.next_tick_ns()
+        assert other.next_look_ns() == self.scheduler.next_look_ns()
         for slice_id in (f"slice{n}" for n in range(5)):
             assert other.story(slice_id) == self.scheduler.story(slice_id)
 

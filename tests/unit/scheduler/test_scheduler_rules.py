@@ -48,7 +48,7 @@ class Bench:
         """A report, with the newest allowance acknowledged if the change says nothing else."""
         changes.setdefault("allowance_bytes", self.orders[name].allowance_bytes)
         self.reports[name] = replace(self.reports[name], **changes)  # type: ignore[arg-type]
-        self._take(self.machine.report(self.now, name, self.reports[name]))
+        self._take(self.machine.look(self.now, {name: self.reports[name]}))
         return self.orders[name]
 
     def passes(self, ns: int, *busy: str) -> None:
@@ -57,7 +57,7 @@ class Bench:
         for name in busy:
             r = self.reports[name]
             self.reports[name] = replace(r, busy=True, busy_ns=r.busy_ns + ns)
-        self._take(self.machine.tick(self.now, self.reports))
+        self._take(self.machine.look(self.now, self.reports))
 
     def holds(self, name: str, size: int) -> None:
         """The worker asks for memory and takes it."""
@@ -77,8 +77,8 @@ class Bench:
 
 def test_a_new_session_may_run_and_has_headroom_and_rings_when_it_has_work() -> None:
     bench = Bench()
-    assert bench.add("a") == Order("a", True, 256 * MIB, 0, 0, contended=False, watch=True, deny=False)
-    assert bench.machine.next_tick_ns() is None
+    assert bench.add("a") == Order("a", True, 256 * MIB, 0, 0, contended=False, watch=True, denied_want=0)
+    assert bench.machine.next_look_ns() is None
 
 
 def test_a_new_session_gets_no_more_headroom_than_is_free() -> None:
@@ -157,13 +157,28 @@ def test_fixed_bytes_are_never_taken_and_what_they_block_is_denied() -> None:
     bench.holds("a", 6 * GIB)
     bench.says("a", fixed_bytes=5 * GIB)
     bench.passes(10 * SECOND)
-    assert bench.says("b", waiting=True, wanted_bytes=4 * GIB).deny
+    assert bench.says("b", waiting=True, wanted_bytes=4 * GIB).denied_want
     assert bench.orders["a"].allowance_bytes >= 6 * GIB
     assert "is denied 4.0 GiB" in bench.story("b")
-    assert not bench.says("b", waiting=False, wanted_bytes=0).deny
+    assert not bench.says("b", waiting=False, wanted_bytes=0).denied_want
     bench.says("b", waiting=True, wanted_bytes=3 * GIB)
-    assert not bench.orders["b"].deny
+    assert not bench.orders["b"].denied_want
     assert bench.orders["a"].allowance_bytes == 5 * GIB
+
+
+def test_a_denial_is_of_one_want() -> None:
+    bench = Bench(usable=8 * GIB)
+    for name in "ab":
+        bench.add(name)
+    bench.holds("a", 6 * GIB)
+    bench.says("a", fixed_bytes=5 * GIB)
+    bench.passes(10 * SECOND)
+    assert bench.says("b", waiting=True, wanted_bytes=4 * GIB, want_number=7).denied_want == 7
+    # The next one, and nobody looked in between: it is judged by itself.
+    assert bench.says("b", waiting=True, wanted_bytes=3 * GIB, want_number=8).denied_want == 0
+    bench.says("a", resident_bytes=5 * GIB)
+    assert bench.orders["b"].allowance_bytes >= 3 * GIB
+    assert bench.says("b", waiting=True, wanted_bytes=4 * GIB, want_number=9).denied_want == 9
 
 
 def test_without_room_on_the_host_nothing_is_taken() -> None:
@@ -172,10 +187,10 @@ def test_without_room_on_the_host_nothing_is_taken() -> None:
         bench.add(name)
     bench.holds("a", 6 * GIB)
     bench.passes(10 * SECOND)
-    assert bench.says("b", waiting=True, wanted_bytes=4 * GIB).deny
+    assert bench.says("b", waiting=True, wanted_bytes=4 * GIB).denied_want
     bench.says("b", waiting=False, wanted_bytes=0)
     bench.says("b", waiting=True, wanted_bytes=2 * GIB + 512 * MIB)
-    assert not bench.orders["b"].deny
+    assert not bench.orders["b"].denied_want
     assert bench.orders["a"].spill_bytes >= 512 * MIB
     assert bench.orders["a"].allowance_bytes < 6 * GIB
 
@@ -220,7 +235,7 @@ def test_a_session_whose_swap_failed_is_left_alone_for_a_while() -> None:
     bench.says("a", swap_failed=True)
     assert bench.orders["a"].allowance_bytes >= 6 * GIB
     assert bench.orders["a"].run
-    assert not bench.orders["b"].deny
+    assert not bench.orders["b"].denied_want
     assert "left alone for 1 s" in bench.story("a")
     bench.passes(500 * MS)
     assert bench.orders["a"].allowance_bytes >= 6 * GIB
@@ -349,22 +364,22 @@ def test_backlogs_stay_short_for_a_moment_after_the_last_competition() -> None:
     assert bench.orders["a"].contended
     bench.says("b", busy=False)
     assert bench.orders["a"].contended
-    due = bench.machine.next_tick_ns()
+    due = bench.machine.next_look_ns()
     assert due is not None
     bench.passes(due - bench.now, "a")
     assert not bench.orders["a"].contended
-    assert bench.machine.next_tick_ns() is None
+    assert bench.machine.next_look_ns() is None
     assert bench.orders["b"].watch
 
 
 def test_a_ceiling_stops_even_the_only_one_and_says_when_to_look_again() -> None:
     bench = Bench()
     bench.add("a", ceiling=0.25)
-    due = bench.machine.next_tick_ns()
+    due = bench.machine.next_look_ns()
     assert due is None
     bench.passes(30 * MS, "a")
     assert not bench.orders["a"].run
-    due = bench.machine.next_tick_ns()
+    due = bench.machine.next_look_ns()
     assert due is not None
     bench.reports["a"] = replace(bench.reports["a"], busy=False, waiting=True)
     bench.passes(due - bench.now)
@@ -396,7 +411,7 @@ def test_a_removed_session_leaves_everything_and_its_story() -> None:
     assert bench.orders["b"].allowance_bytes == 4 * GIB
     assert [s.session_id for s in bench.machine.state()] == ["b"]
     assert "ends after" in bench.story("a")
-    assert bench.machine.report(bench.now, "a", IDLE) == []
+    assert bench.machine.look(bench.now, {"a": IDLE}) == []
     assert bench.machine.remove(bench.now, "a") == []
 
 

@@ -167,7 +167,7 @@ def test_nobody_looks_while_nothing_changes() -> None:
     simulation.add("a", long_run(GIB))
     simulation.add("b", nothing)
     simulation.run(1)
-    assert simulation.machine.next_tick_ns() is None
+    assert simulation.machine.next_look_ns() is None
     ticks = simulation.ticks
     simulation.run(2)
     assert simulation.ticks == ticks

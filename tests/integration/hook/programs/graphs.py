@@ -65,6 +65,20 @@ for turn in range(1, 51):
     assert read(copy, 7) == turn + 1000
 assert read(data) == 50 * 11
 
+# --- what runs before and beside a capture does not get into its graph
+spare = ok(cu.cuMemAlloc(4 * N))
+ok(cu.cuMemsetD8(spare, 0, 4 * N))
+ok(launch(add, 1, N, u64(spare), u32(1), u32(N), stream=side))
+ok(cu.cuStreamBeginCapture(side, GLOBAL))
+for _ in range(40):
+    ok(launch(add, 1, N, u64(spare), u32(1), u32(N), stream=stream))
+ok(launch(add, 1, N, u64(spare), u32(100), u32(N), stream=side))
+alone = ok(cu.cuStreamEndCapture(side))
+assert ok(cu.cuGraphGetNodes(alone, 16))[1] == 1
+ok(cu.cuGraphDestroy(alone))
+ok(cu.cuStreamSynchronize(stream))
+ok(cu.cuMemFree(spare))
+
 # --- parameters are told and can be changed, in the graph and in the executable
 kernels = [
     n for n in nodes[:count] if ok(cu.cuGraphNodeGetType(n)) == cu.CUgraphNodeType.CU_GRAPH_NODE_TYPE_KERNEL
