@@ -7,23 +7,18 @@ its figures mean nothing.
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
-import tempfile
-import time
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-BENCHMARKS = Path(__file__).resolve().parents[1]
+from daemon import TFUSION, Daemon, NotReady
+
 NATIVE, HOOKED = "native", "hooked"
 SIDES = (NATIVE, HOOKED)
-PATIENCE_S = 120.0
 # Both sides' slices of the software GPU, and room for the next pair's while a worker still ends.
 REHEARSAL_VRAM = "128MiB"
-TFUSION = [sys.executable, "-m", "gpu_server.cli"]
 
 
 class Sides:
@@ -31,42 +26,26 @@ class Sides:
 
     def __init__(self, memory: str, rehearsal: bool) -> None:
         self.rehearsal = rehearsal
-        self._folder = tempfile.TemporaryDirectory(prefix="tfusion-bench-")
-        self.folder = Path(self._folder.name)
-        self.socket = self.folder / "gpu" / "control.sock"
-        self._log = self.folder / "serve.log"
-        # Both sides must choose alike: a fixed workspace for cuBLAS, and no telling of progress on stdout.
-        self.environment = dict(
-            os.environ,
-            PYTHONPATH=os.pathsep.join(filter(None, [str(BENCHMARKS), os.environ.get("PYTHONPATH")])),
-            CUBLAS_WORKSPACE_CONFIG=":4096:8",
-            TOKENIZERS_PARALLELISM="false",
-            HF_HUB_OFFLINE="1",
+        # Both sides must choose alike, and tell no progress on stdout.
+        self.daemon = Daemon(TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
+        self.folder, self.socket, self.environment = (
+            self.daemon.folder,
+            self.daemon.socket,
+            self.daemon.environment,
         )
         if rehearsal:
             self.environment.update(CUPY_COMPILE_WITH_PTX="1", TFUSION_BENCH_COPY_BYTES=str(16 << 20))
-        device = "software" if rehearsal else "nvidia"
-        serve = [*TFUSION, "serve", "--device", device, "--memory", memory, "--socket", str(self.socket)]
-        with self._log.open("wb") as log:
-            self.daemon = subprocess.Popen(serve, stderr=log, stdout=log, env=self.environment)
         try:
-            self._until_ready()
-        except BaseException:
+            self.daemon.start("--device", "software" if rehearsal else "nvidia", "--memory", memory)
+        except BaseException as error:
             self.stop()
+            if isinstance(error, NotReady):
+                raise SystemExit(str(error)) from None
             raise
-
-    def _until_ready(self) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while "is ready" not in self.log():
-            if self.daemon.poll() is not None:
-                raise SystemExit("The daemon ended before a worker was ready:\n" + self.log()[-2000:])
-            if time.monotonic() > deadline:
-                raise SystemExit("No worker of the daemon became ready:\n" + self.log()[-2000:])
-            time.sleep(0.02)
 
     def log(self) -> str:
         """What the daemon has said so far."""
-        return self._log.read_text(encoding="utf-8", errors="replace")
+        return self.daemon.log()
 
     def command(self, side: str, vram: str, *program: str) -> list[str]:
         """The command line of a side."""
@@ -96,13 +75,7 @@ class Sides:
 
     def stop(self) -> None:
         """Ends the daemon and forgets its folder."""
-        self.daemon.terminate()
-        try:
-            self.daemon.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self.daemon.kill()
-            self.daemon.wait()
-        self._folder.cleanup()
+        self.daemon.stop()
 
     def __enter__(self) -> Sides:
         return self

@@ -1,26 +1,18 @@
-"""A daemon with the settings of an experiment, and what it says of its slices. Follows gpu/sides.py."""
+"""A daemon with the settings of an experiment, and what it says of its slices."""
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-import tempfile
-import time
 import urllib.request
-from pathlib import Path
 from types import TracebackType
 
+from daemon import TFUSION, Daemon, NotReady
 from prometheus_client.parser import text_string_to_metric_families
 
 from gpu_server.client import ControlClient, Session
 from gpu_server.errors import TFusionError
 from sharing.process import Failed, Process, start_all
 from sharing.scale import Scale
-
-BENCHMARKS = Path(__file__).resolve().parents[1]
-PATIENCE_S = 120.0
-TFUSION = [sys.executable, "-m", "gpu_server.cli"]
 
 
 class Host:
@@ -29,14 +21,11 @@ class Host:
     def __init__(self, scale: Scale, **settings: object) -> None:
         """`settings` are those of c.TFusionServer. Raises Failed if the daemon does not start."""
         self.scale = scale
-        self._folder = tempfile.TemporaryDirectory(prefix="tfusion-bench-")
-        self.folder = Path(self._folder.name)
-        self.socket = self.folder / "gpu" / "control.sock"
-        self._log = self.folder / "serve.log"
-        self.environment = dict(
-            os.environ,
-            PYTHONPATH=os.pathsep.join(filter(None, [str(BENCHMARKS), os.environ.get("PYTHONPATH")])),
-            CUBLAS_WORKSPACE_CONFIG=":4096:8",  # or a training's losses are not the same each time
+        self._daemon = Daemon()
+        self.folder, self.socket, self.environment = (
+            self._daemon.folder,
+            self._daemon.socket,
+            self._daemon.environment,
         )
         if scale.rehearsal:
             self.environment["TFUSION_BENCH_SMALL"] = "1"
@@ -51,28 +40,18 @@ class Host:
         # Iterations and microseconds of the kernel that all count with (fairness.same_kernel).
         self.kernel: tuple[int, float] | None = None
         self._processes: list[Process] = []
-        serve = [*TFUSION, "serve", "--config", str(file), "--socket", str(self.socket)]
-        with self._log.open("wb") as log:
-            self._daemon = subprocess.Popen(serve, stderr=log, stdout=log, env=self.environment)
         self.client = ControlClient(self.socket)
         try:
-            self._until_ready()
-        except BaseException:
+            self._daemon.start("--config", str(file))
+        except BaseException as error:
             self.stop()
+            if isinstance(error, NotReady):
+                raise Failed(str(error)) from None
             raise
-
-    def _until_ready(self) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while "is ready" not in self.log():
-            if self._daemon.poll() is not None:
-                raise Failed("the daemon ended before a worker was ready: " + self.log()[-400:])
-            if time.monotonic() > deadline:
-                raise Failed("no worker of the daemon became ready: " + self.log()[-400:])
-            time.sleep(0.02)
 
     def log(self) -> str:
         """What the daemon has said so far."""
-        return self._log.read_text(encoding="utf-8", errors="replace")
+        return self._daemon.log()
 
     def process(self, *program: str, gib: float, share: float = 1.0, ceiling: str = "") -> Process:
         """Starts a module of this folder under a slice; gives it before it is ready."""
@@ -160,13 +139,7 @@ class Host:
         """Ends processes and daemon, and forgets the folder."""
         self.let_go()
         self.client.close()
-        self._daemon.terminate()
-        try:
-            self._daemon.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self._daemon.kill()
-            self._daemon.wait()
-        self._folder.cleanup()
+        self._daemon.stop()
 
     def __enter__(self) -> Host:
         return self
