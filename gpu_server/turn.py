@@ -102,6 +102,9 @@ class Turn:
         # Looked at on both sides of the resident bytes: what moves just now may count twice, never not at all.
         swapped = words[_SWAPPED]
         resident = words[_RESIDENT]
+        want, wanted = words[_WANT_NUMBER], words[_WANTED]
+        while want != words[_WANT_NUMBER]:
+            want, wanted = words[_WANT_NUMBER], words[_WANTED]
         return Report(
             waiting=bool(flags & _WAITING),
             busy=self._account.is_busy(self._slot),
@@ -109,8 +112,8 @@ class Turn:
             swapped_bytes=max(swapped, words[_SWAPPED]),
             resident_bytes=resident,
             fixed_bytes=words[_FIXED],
-            wanted_bytes=words[_WANTED],
-            want_number=words[_WANT_NUMBER],
+            wanted_bytes=wanted,
+            want_number=want,
             allowance_bytes=words[_ACCEPTED],
             stopped=bool(flags & _STOPPED),
             swap_failed=bool(flags & _SWAP_FAILED),

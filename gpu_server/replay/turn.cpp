@@ -41,7 +41,7 @@ const TurnOrder& Turn::take() {
 
 void Turn::tell(const Report& report) {
   if (page_ == nullptr) return;
-  // The number first: who reads in between may take the old bytes for the new want, for a moment.
+  // The number first, while the bytes are 0 since the end of the last want: none is ever taken for another.
   if (report.want_number != 0) page_->want_number.store(report.want_number, std::memory_order_release);
   page_->wanted_bytes.store(report.wanted_bytes, std::memory_order_relaxed);
   page_->report_flags.store((report.waiting ? kWaiting : 0) | (report.stopped ? kStopped : 0) |
