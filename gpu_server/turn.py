@@ -103,8 +103,8 @@ class Turn:
         swapped = words[_SWAPPED]
         resident = words[_RESIDENT]
         want, wanted = words[_WANT_NUMBER], words[_WANTED]
-        while want != words[_WANT_NUMBER]:
-            want, wanted = words[_WANT_NUMBER], words[_WANTED]
+        if want != words[_WANT_NUMBER]:  # a new one begins just now; its bell follows
+            want, wanted = words[_WANT_NUMBER], 0
         return Report(
             waiting=bool(flags & _WAITING),
             busy=self._account.is_busy(self._slot),
