@@ -13,7 +13,8 @@ then least virtual time):
 2. The first one that does not fit may displace sessions that have work: those that wait behind it, and those that run
    and are ahead of it in virtual time. Each such exchange is paid from the swap budget and waits until there is
    enough in it. A session that has only just become idle counts as one with work until it has been idle for as long
-   as taking its memory and bringing it back would last: a training loop that reads its next batch keeps its memory.
+   as taking what is missing and bringing it back would last: a training loop that reads its next batch keeps its
+   memory.
 3. Otherwise it waits, and the story says what for.
 
 What can never be met is denied.
@@ -104,7 +105,9 @@ class MemoryPlan:
             for s in waiting:
                 self._admit(now_ns, s)
             return
-        victims = Victims(now_ns, self._usable, self._host, sessions, self._policy, self._budget)
+        missing = self._held + self._loose - self._usable
+        missing += sum(s.need_bytes - s.report.resident_bytes for s in waiting)
+        victims = Victims(now_ns, self._usable, self._host, missing, sessions, self._policy, self._budget)
         # Whoever still has everything after a pause goes on, before anybody could take its pause for an end.
         back = [s for s in waiting if s.blocked_since_ns is None and s.is_whole and s.report.resident_bytes]
         for s in back:

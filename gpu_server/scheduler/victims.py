@@ -53,16 +53,19 @@ class Victims:
         now_ns: int,
         usable_bytes: int,
         host_bytes: int,
+        missing_bytes: int,
         sessions: Sequence[Session],
         policy: Policy,
         budget: SwapBudget,
     ) -> None:
+        """``missing_bytes``: what all who wait would need beyond what is free, so the most that is taken now."""
         self.next_ns: int | None = None
         """When the answer of choose() may change by the clock alone."""
         self.why = ""
         """Why choose() found nothing."""
         self._now = now_ns
         self._usable = usable_bytes
+        self._missing = max(0, missing_bytes)
         self._policy = policy
         self._budget = budget
         self._sessions = sessions
@@ -233,7 +236,8 @@ class Victims:
 
     def _idle_enough_ns(self, s: Session) -> int:
         """From when on its memory is taken without a turn's cost: break-even of waiting and exchanging."""
-        enough_ns = s.worked_ns + int(self._budget.exchange_s(_movable(s)) * SECOND)
+        cost_s = self._budget.exchange_s(min(_movable(s), self._missing))
+        enough_ns = s.worked_ns + int(cost_s * SECOND)
         if enough_ns > self._now:
             self._look_again(enough_ns)
         return enough_ns

@@ -135,6 +135,22 @@ def test_an_idle_session_gives_only_what_is_missing_and_least_recently_active_fi
     assert bench.orders["b"].run
 
 
+def test_who_has_just_become_idle_is_spared_for_as_long_as_what_is_missing_takes_to_move() -> None:
+    for missing_gib, spared_ms in ((1, 107), (4, 429)):  # out and back, at 20 GB/s
+        bench = Bench(usable=8 * GIB)
+        bench.add("a")
+        bench.holds("a", 8 * GIB)
+        bench.passes(SECOND, "a")
+        bench.says("a", busy=False)
+        bench.machine._budget.spend(60.0)  # or the exchange would be paid from what was saved up
+        bench.add("b")
+        bench.says("b", waiting=True, wanted_bytes=missing_gib * GIB)
+        bench.passes((spared_ms - 10) * MS)
+        assert bench.orders["a"].allowance_bytes == 8 * GIB
+        bench.passes(20 * MS)
+        assert bench.orders["a"].allowance_bytes == (8 - missing_gib) * GIB
+
+
 def test_memory_is_handed_on_bit_by_bit_as_it_comes_free() -> None:
     bench = Bench(usable=8 * GIB)
     for name in "ab":
