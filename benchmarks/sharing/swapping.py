@@ -9,6 +9,10 @@ from sharing.process import Failed, Process
 from sharing.rows import Outcome
 from sharing.scale import Scale
 
+# A session that has only just stopped computing keeps its memory for as long as an exchange takes. Whoever is asked to
+# give memory here has thought for longer than that.
+PAUSE_S = 0.5
+
 # Everything is promised several times; the budget for swaps is no matter here.
 OVERSUBSCRIBED: dict[str, object] = {"oversubscription": 4.0}
 
@@ -41,6 +45,7 @@ def swap(scale: Scale, outcome: Outcome) -> None:
         sleeper.order("take", size=scale.size(8))
         time.sleep(scale.settle_s)
         for _ in range(scale.swap_repeats):
+            time.sleep(PAUSE_S)
             before = host.swaps()
             taken = taker.order("take", size=scale.everything, largest=scale.everything)
             waits["out"].append(taken["allocate_s"])
@@ -70,15 +75,16 @@ def swap(scale: Scale, outcome: Outcome) -> None:
 
 
 def trade(scale: Scale, outcome: Outcome) -> None:
-    """Two of 10 GiB on 16, in turn: each must drive out a part of the other to run."""
+    """Two of 12 GiB on 16, in turn: each must drive out 8 GiB of the other to run."""
     rates, waits = [], []
     with Host(scale, **swap_memory(scale, 24)) as host:
-        pair = host.started(2, gib=12)
+        pair = host.started(2, gib=13)
         for process in pair:
-            process.order("take", size=scale.size(10))
+            process.order("take", size=scale.size(12))
         time.sleep(scale.settle_s)
         for number in range(2 * scale.swap_repeats):
             runs = pair[number % 2]
+            time.sleep(PAUSE_S)
             before = host.swaps()
             waits.append(runs.order("touch")["s"])
             sizes = moved(host, before)
@@ -88,7 +94,7 @@ def trade(scale: Scale, outcome: Outcome) -> None:
             unchanged(outcome, [runs])
     outcome.seen.update(gb_per_s=rates, waits_s=waits)
     outcome.row(
-        "two of 10 GiB on 16, exchange, out and in together",
+        "two of 12 GiB on 16 exchange 8 GiB, out and in together",
         "GB/s",
         rates,
         target=80.0,
@@ -108,6 +114,7 @@ def wake(scale: Scale, outcome: Outcome) -> None:
         for _ in range(15):
             taker.order("touch")  # all that it has comes back to it
             sizes.append(host.session(sleeper).swapped_bytes)
+            time.sleep(PAUSE_S)
             waits.append(sleeper.order("touch")["s"] * 1e3)
         unchanged(outcome, [sleeper, taker])
     outcome.seen.update(waits_ms=waits, swapped_bytes=sizes)
