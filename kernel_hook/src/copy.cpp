@@ -19,6 +19,7 @@
 #include "context.hpp"
 #include "globals.hpp"
 #include "objects.hpp"
+#include "stream_memory.hpp"
 
 namespace tfusion::hook {
 
@@ -71,9 +72,15 @@ struct Piece {
   std::uint32_t bytes = 0;
 };
 
-CUresult land(Piece& piece) {
+CUresult land(Piece& piece, bool past_caches) {
   const CUresult result = piece.reply->wait();
-  if (result == CUDA_SUCCESS) std::memcpy(piece.to, piece.chunk->data(), piece.bytes);
+  if (result == CUDA_SUCCESS) {
+    if (past_caches) {
+      copy_past_caches(piece.to, piece.chunk->data(), piece.bytes);
+    } else {
+      std::memcpy(piece.to, piece.chunk->data(), piece.bytes);
+    }
+  }
   piece.reply.reset();
   piece.chunk.reset();
   return result;
@@ -98,7 +105,7 @@ CUresult down(void* destination, std::uint64_t source, std::size_t bytes, std::u
   CUresult result = CUDA_SUCCESS;
   std::size_t oldest = 0, under_way = 0, sent = 0;
   auto land_oldest = [&] {
-    const CUresult landed = land(pieces[oldest]);
+    const CUresult landed = land(pieces[oldest], bytes >= kPastCaches);
     if (result == CUDA_SUCCESS) result = landed;
     oldest = (oldest + 1) % kUnderWay;
     --under_way;

@@ -10,6 +10,24 @@ MIB = 1 << 20
 faults = []
 
 
+def odd_places() -> None:
+    """Neither the program's memory nor its size needs to be a round one; what lies beside it stays as it was."""
+    data = np.random.default_rng(7).integers(0, 256, 6 * MIB, dtype=np.uint8)
+    block = ok(cu.cuMemAlloc(data.nbytes))
+    ok(cu.cuMemcpyHtoD(block, data.ctypes.data, data.nbytes))
+    for start_at in (0, 1, 16, 63):
+        for size in (4 * MIB, 4 * MIB + 1, 5 * MIB + 77, 4 * MIB - 1):
+            back = np.full(start_at + size + 64, 99, np.uint8)
+            ok(cu.cuMemcpyDtoH(back.ctypes.data + start_at, block, size))
+            assert (back[start_at : start_at + size] == data[:size]).all()
+            assert (back[:start_at] == 99).all()
+            assert (back[start_at + size :] == 99).all()
+    ok(cu.cuMemFree(block))
+
+
+odd_places()
+
+
 def work(seed: int) -> None:
     try:
         ok(cu.cuCtxSetCurrent(context))
