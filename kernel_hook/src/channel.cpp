@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <mutex>
 
 #include "device_text.hpp"
@@ -24,11 +25,25 @@ static_assert(kReplySlots == 64);
 
 constexpr std::uint64_t kNapNs = 100'000'000;  // between looks at whether the session still lives
 
-// On a machine with cores to spare a reply that is microseconds away is worth spinning for.
-std::uint64_t spin_limit_ns() {
-  static const std::uint64_t limit = sysconf(_SC_NPROCESSORS_ONLN) >= 4 ? 50'000 : 2'000;
-  return limit;
-}
+// How long to spin for a reply before this thread sleeps. A wake-up costs some ten microseconds, so on a
+// machine with cores to spare it is worth spinning for as long as replies took lately, if that was not long:
+// a loop that waits for a kernel of a tenth of a millisecond each time loses nothing, one that waits for long
+// kernels leaves its core to others.
+class Patience {
+ public:
+  std::uint64_t limit_ns() const {
+    static const bool roomy = sysconf(_SC_NPROCESSORS_ONLN) >= 4;
+    if (!roomy) return 2'000;
+    return usual_ns_ < kLongNs ? std::max(kShortNs, 2 * usual_ns_) : kShortNs;
+  }
+  void note(std::uint64_t waited_ns) { usual_ns_ = (3 * usual_ns_ + std::min(waited_ns, 2 * kLongNs)) / 4; }
+
+ private:
+  static constexpr std::uint64_t kShortNs = 50'000;
+  static constexpr std::uint64_t kLongNs = 500'000;
+  std::uint64_t usual_ns_ = 0;  // a moving mean
+};
+thread_local Patience patience;
 
 // Waits on the worker's space epoch until done() holds; false if the session is lost first.
 template <typename Done>
@@ -166,21 +181,25 @@ Reply::~Reply() {
 CUresult Reply::wait() {
   if (!valid()) return lost();
   ReplySlot& slot = shared.slot(slot_);
-  const std::uint64_t limit = spin_limit_ns();
+  const std::uint64_t limit = patience.limit_ns();
   const std::uint64_t start = now_ns();
+  std::uint64_t now = start;
   while (slot.state.load(std::memory_order_acquire) != ReplySlot::kDone) {
     for (int i = 0; i < 32 && slot.state.load(std::memory_order_relaxed) != ReplySlot::kDone; ++i)
       cpu_relax();
-    if (now_ns() - start < limit) continue;
+    now = now_ns();
+    if (now - start < limit) continue;
     std::uint32_t pending = ReplySlot::kPending;
     slot.state.compare_exchange_strong(pending, ReplySlot::kPendingAsleep);
     if (slot.state.load() == ReplySlot::kDone) break;
     futex_wait(slot.state, ReplySlot::kPendingAsleep, kNapNs);
+    now = now_ns();
     if (slot.state.load(std::memory_order_acquire) != ReplySlot::kDone && connection_ended()) {
       abandoned_ = true;
       return lost();
     }
   }
+  patience.note(now - start);
   raw_ = slot.result;
   payload_bytes_ = slot.payload_bytes <= kReplyPayloadBytes ? slot.payload_bytes : 0;
   print_new_device_text();
