@@ -14,9 +14,8 @@ bool worker_can_reach(std::uint64_t address);
 // Waits until everything that the stream holds now is done.
 CUresult wait_for(std::uint64_t stream);
 
-// cuMemcpy3D and everything that is one: copies of boxes, and all with an array at an end. `synchronous`: the
-// data is at its place when the call returns, as far as the host can tell.
-CUresult copy_3d(const CUDA_MEMCPY3D* copy, CUstream stream, bool synchronous);
+// A cuMemcpy2D with an array at an end. `synchronous`: the data is at its place when the call returns, as far
+// as the host can tell.
 CUresult copy_2d_of_arrays(const CUDA_MEMCPY2D& copy, CUstream stream, bool synchronous);
 
 }  // namespace tfusion::hook

@@ -337,9 +337,13 @@ CUresult from_line(const Described& to, CUarray array, std::size_t offset, std::
 
 }  // namespace
 
-CUresult copy_3d(const CUDA_MEMCPY3D* copy, CUstream stream, bool synchronous) {
+namespace {
+
+// CUDA_MEMCPY3D and CUDA_MEMCPY3D_PEER name alike what they have in common.
+template <typename Described3D>
+CUresult copy_described(const Described3D* copy, CUstream stream, bool synchronous) {
   if (copy == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  const CUDA_MEMCPY3D& c = *copy;
+  const Described3D& c = *copy;
   if (c.srcLOD != 0 || c.dstLOD != 0) return CUDA_ERROR_INVALID_VALUE;
   return copy_box({c.dstMemoryType, c.dstHost, c.dstDevice, c.dstArray, c.dstPitch, c.dstHeight,
                    c.dstXInBytes, c.dstY, c.dstZ},
@@ -347,6 +351,8 @@ CUresult copy_3d(const CUDA_MEMCPY3D* copy, CUstream stream, bool synchronous) {
                    c.srcXInBytes, c.srcY, c.srcZ},
                   {c.WidthInBytes, c.Height, c.Depth}, stream, synchronous);
 }
+
+}  // namespace
 
 CUresult copy_2d_of_arrays(const CUDA_MEMCPY2D& c, CUstream stream, bool synchronous) {
   return copy_box(
@@ -358,11 +364,20 @@ CUresult copy_2d_of_arrays(const CUDA_MEMCPY2D& c, CUstream stream, bool synchro
 namespace api {
 
 CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D* pCopy) {
-  return copy_3d(pCopy, nullptr, true);
+  return copy_described(pCopy, nullptr, true);
 }
 
 CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D* pCopy, CUstream hStream) {
-  return copy_3d(pCopy, hStream, false);
+  return copy_described(pCopy, hStream, false);
+}
+
+// All contexts of a session are of one device, so which of them an end belongs to makes no difference.
+CUresult cuMemcpy3DPeer(const CUDA_MEMCPY3D_PEER* pCopy) {
+  return copy_described(pCopy, nullptr, true);
+}
+
+CUresult cuMemcpy3DPeerAsync(const CUDA_MEMCPY3D_PEER* pCopy, CUstream hStream) {
+  return copy_described(pCopy, hStream, false);
 }
 
 CUresult cuMemcpyHtoA_v2(CUarray dstArray, size_t dstOffset, const void* srcHost, size_t ByteCount) {

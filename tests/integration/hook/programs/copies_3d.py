@@ -69,6 +69,26 @@ def copied(source: np.ndarray, target: np.ndarray, size: tuple, of: tuple, to: t
     return result
 
 
+# A copy between contexts of one device is a copy, whichever contexts it names.
+source, before = (random.integers(0, 256, (2, 3, 40), dtype=np.uint8) for _ in range(2))
+a, b = Volume("device", (2, 3, 40)), Volume("pageable", (2, 3, 40))
+a.write(source)
+peer = cu.CUDA_MEMCPY3D_PEER()
+peer.srcMemoryType, peer.srcDevice, peer.srcPitch, peer.srcHeight = DEVICE, cu.CUdeviceptr(a.address), 40, 3
+peer.dstMemoryType, peer.dstHost, peer.dstPitch, peer.dstHeight = HOST, b.data.ctypes.data, 40, 3
+peer.WidthInBytes, peer.Height, peer.Depth = 40, 3, 2
+peer.srcContext = peer.dstContext = context
+ok(cu.cuMemcpy3DPeer(peer))
+assert (b.read() == source).all()
+b.write(before)
+peer.WidthInBytes, peer.srcXInBytes = 30, 10
+stream = ok(cu.cuStreamCreate(1))
+ok(cu.cuMemcpy3DPeerAsync(peer, stream))
+ok(cu.cuStreamSynchronize(stream))
+assert (b.read() == copied(source, before, (30, 3, 2), (10, 0, 0), (0, 0, 0))).all()
+ok(cu.cuStreamDestroy(stream))
+a.free()
+
 KINDS = ("pageable", "pinned", "device", "unified")
 for of in KINDS:
     for to in KINDS:
