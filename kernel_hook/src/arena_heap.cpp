@@ -178,8 +178,16 @@ bool ArenaHeap::find(std::uint64_t address, MemoryBlock* block) const {
   if (after == blocks_.begin()) return false;
   --after;
   if (address - after->first >= after->second.bytes) return false;
-  *block = {after->first, after->second.bytes, after->second.flags};
+  *block = {after->first, after->second.bytes, after->second.flags, after->second.sync_memops};
   return true;
+}
+
+void ArenaHeap::set_sync_memops(std::uint64_t address, bool on) {
+  std::lock_guard lock(mutex_);
+  auto after = blocks_.upper_bound(address);
+  if (after == blocks_.begin()) return;
+  --after;
+  if (address - after->first < after->second.bytes) after->second.sync_memops = on;
 }
 
 }  // namespace tfusion::hook

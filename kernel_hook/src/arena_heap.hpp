@@ -17,8 +17,9 @@ namespace tfusion::hook {
 
 struct MemoryBlock {
   std::uint64_t address;
-  std::uint64_t bytes;  // as rounded by the heap
-  unsigned flags;       // of cuMemHostAlloc; 0 for device memory
+  std::uint64_t bytes;       // as rounded by the heap
+  unsigned flags;            // of cuMemHostAlloc; 0 for device memory
+  bool sync_memops = false;  // as the program set it with cuPointerSetAttribute
 };
 
 class ArenaHeap {
@@ -42,6 +43,8 @@ class ArenaHeap {
   bool contains(std::uint64_t address) const { return address - start_ < bytes_; }
   // The live block that holds `address`; false if there is none.
   bool find(std::uint64_t address, MemoryBlock* block) const;
+  // For the block that holds `address`, if there is one.
+  void set_sync_memops(std::uint64_t address, bool on);
 
   // The context was reset: the worker has given everything back.
   void forget();
@@ -50,6 +53,7 @@ class ArenaHeap {
   struct Live {
     std::uint64_t bytes;
     unsigned flags;
+    bool sync_memops = false;
   };
 
   CUresult give_up(std::uint64_t address, std::uint64_t bytes);

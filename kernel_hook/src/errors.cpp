@@ -32,7 +32,7 @@ constexpr ErrorText kErrors[] = {
     TFUSION_ERROR(CUDA_ERROR_CALL_REQUIRES_NEWER_DRIVER, "the call needs a newer driver"),
     TFUSION_ERROR(CUDA_ERROR_DEVICE_UNAVAILABLE, "the virtual GPU of this process is not available"),
     TFUSION_ERROR(CUDA_ERROR_NO_DEVICE, "this process has no CUDA device"),
-    TFUSION_ERROR(CUDA_ERROR_INVALID_DEVICE, "there is no device of that number"),
+    TFUSION_ERROR(CUDA_ERROR_INVALID_DEVICE, "invalid device ordinal"),
     TFUSION_ERROR(CUDA_ERROR_DEVICE_NOT_LICENSED, "the device has no licence"),
     TFUSION_ERROR(CUDA_ERROR_INVALID_IMAGE, "the module's image is not valid"),
     TFUSION_ERROR(CUDA_ERROR_INVALID_CONTEXT, "no valid context is current"),

@@ -61,7 +61,7 @@ CUresult pointer_attribute(void* data, CUpointer_attribute which, std::uint64_t 
       if (device) return CUDA_ERROR_INVALID_VALUE;
       return give(data, reinterpret_cast<void*>(address));
     case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
-      return give(data, 0u);
+      return give(data, place.block.sync_memops ? 1u : 0u);
     case CU_POINTER_ATTRIBUTE_BUFFER_ID:
       // Unique among live blocks; addresses are given out again only after a block was freed.
       return give(data, static_cast<unsigned long long>(place.block.address));
@@ -239,8 +239,13 @@ CUresult cuPointerGetAttributes(unsigned int numAttributes, CUpointer_attribute*
 
 CUresult cuPointerSetAttribute(const void* value, CUpointer_attribute attribute, CUdeviceptr ptr) {
   if (value == nullptr || place_of(ptr).kind == Place::host) return CUDA_ERROR_INVALID_VALUE;
-  // Every synchronous copy here waits for its data, which is what SYNC_MEMOPS asks for.
-  return attribute == CU_POINTER_ATTRIBUTE_SYNC_MEMOPS ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+  if (attribute != CU_POINTER_ATTRIBUTE_SYNC_MEMOPS) return CUDA_ERROR_INVALID_VALUE;
+  // Every synchronous copy here waits for its data, which is what it asks for; so it is only told again.
+  // Callers pass a bool or an int; the lowest byte is the same of both.
+  const bool on = *static_cast<const unsigned char*>(value) != 0;
+  device_heap().set_sync_memops(ptr, on);
+  host_heap().set_sync_memops(ptr, on);
+  return CUDA_SUCCESS;
 }
 
 }  // namespace tfusion::hook::api

@@ -84,6 +84,9 @@ CUresult cuMemHostRegister_v2(void* p, size_t bytesize, unsigned int Flags) {
 }
 
 CUresult cuMemHostUnregister(void* p) {
+  // From within a registered range a driver says that this is not its start.
+  if (MemoryBlock block{}; find_registered(number(p), &block) && block.address != number(p))
+    return CUDA_ERROR_INVALID_VALUE;
   std::lock_guard lock(mutex);
   return ranges().erase(number(p)) > 0 ? CUDA_SUCCESS : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
 }

@@ -25,6 +25,18 @@ fails(cu.cuMemFree(small[0] + 512), "INVALID_VALUE")
 fails(cu.cuMemAlloc(0), "INVALID_VALUE")
 ok(cu.cuMemFree(0))
 
+# An attribute that only is told again: of the block, wherever in it the pointer points, and gone with it.
+sync = cu.CUpointer_attribute.CU_POINTER_ATTRIBUTE_SYNC_MEMOPS
+for allocate, free in ((cu.cuMemAlloc, cu.cuMemFree), (lambda n: cu.cuMemHostAlloc(n, 0), cu.cuMemFreeHost)):
+    block = ok(allocate(4096))
+    for value in (True, False, True):
+        ok(cu.cuPointerSetAttribute(value, sync, int(block) + 100))
+        assert bool(ok(cu.cuPointerGetAttribute(sync, int(block)))) is value
+    ok(free(block))
+    block = ok(allocate(4096))
+    assert not ok(cu.cuPointerGetAttribute(sync, int(block)))
+    ok(free(block))
+
 # The limit is exact: 128 MiB of whole pages, and not one more.
 blocks = [ok(cu.cuMemAlloc(32 * MIB)) for _ in range(4)]
 fails(cu.cuMemAlloc(2 * MIB), "OUT_OF_MEMORY")

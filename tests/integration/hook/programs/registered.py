@@ -29,7 +29,7 @@ assert (back == data).all()
 
 ok(cu.cuMemHostUnregister(address))
 fails(cu.cuMemHostUnregister(address), "HOST_MEMORY_NOT_REGISTERED")
-fails(cu.cuMemHostUnregister(back.ctypes.data + 4), "HOST_MEMORY_NOT_REGISTERED")
+fails(cu.cuMemHostUnregister(back.ctypes.data + 4), "INVALID_VALUE")
 fails(cu.cuPointerGetAttribute(kind, address), "INVALID_VALUE")
 pinned = ok(cu.cuMemHostAlloc(4096, 0))
 fails(cu.cuMemHostRegister(pinned, 4096, 0), "HOST_MEMORY_ALREADY_REGISTERED")
