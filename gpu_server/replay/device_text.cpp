@@ -10,6 +10,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace tfusion::replay {
 
@@ -36,6 +37,13 @@ void forget_before(int file, std::uint64_t end) {
 }
 
 }  // namespace
+
+bool may_print(std::span<const std::byte> image) {
+  const std::string_view whole(reinterpret_cast<const char*>(image.data()), image.size());
+  if (!whole.starts_with("\177ELF") && whole.find('\0') != whole.size() - 1)
+    return true;  // neither ELF nor text
+  return whole.find("vprintf") != whole.npos || whole.find("__assertfail") != whole.npos;
+}
 
 DeviceText::DeviceText(protocol::SharedMemory shared) : shared_(shared) {
   for (Source& source : sources_) {

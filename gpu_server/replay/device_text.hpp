@@ -3,11 +3,18 @@
 // before the reply of the call.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "protocol/shared_memory.hpp"
 
 namespace tfusion::replay {
+
+// Whether a kernel of this image may print or fail an assertion, as far as can be seen: both are calls of a
+// function of the driver's, which the image names. A fatbin may hold its parts compressed, so of one nothing
+// is known.
+bool may_print(std::span<const std::byte> image);
 
 class DeviceText {
  public:

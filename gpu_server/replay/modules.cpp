@@ -91,6 +91,7 @@ void replay(Session& session, const wire::ModuleLoad& command, std::span<const s
   if (module.image == nullptr) return session.reply_raw(command.header, kSendImage);
   CUresult result = CUDA_SUCCESS;
   const auto bytes = module.image->bytes();
+  session.note_image(bytes);
   // The driver follows the image's own headers, or looks for a text's NUL: neither may lead out of it.
   if (image_bytes(bytes.data(), bytes.size()) != bytes.size()) {
     result = CUDA_ERROR_INVALID_IMAGE;

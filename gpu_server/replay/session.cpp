@@ -358,8 +358,8 @@ CUresult Session::make_text_stream() {
 void Session::forward_text() const {
   if (text_ == nullptr) return;
   // The driver hands on what kernels printed when a call waits for them; a look at an event is no such call.
-  // This wait is for nothing.
-  driver().cuStreamSynchronize(text_stream_);
+  // This wait is for nothing else. It costs several microseconds, so only those who may print pay for it.
+  if (kernels_print_) driver().cuStreamSynchronize(text_stream_);
   text_->forward();
 }
 

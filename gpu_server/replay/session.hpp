@@ -97,6 +97,7 @@ class Session {
   ImageCache& images() { return images_; }
   HostFunctions& host_functions() { return host_functions_; }
   void forward_text() const;  // what kernels printed, to the client
+  void note_image(std::span<const std::byte> image) { kernels_print_ |= may_print(image); }
 
   // Whether the driver has what graphs need.
   bool has_graphs() const;
@@ -283,6 +284,7 @@ class Session {
   std::vector<std::function<void()>> kept_;  // the ends of what graphs may name
   static constexpr std::size_t kMostKept = 1u << 16;
   CUstream text_stream_ = nullptr;                      // nothing ever runs in it; see forward_text()
+  bool kernels_print_ = false;                          // some kernel that was ever loaded may
   std::map<std::uint64_t, Mapping> mappings_;           // arena address -> memory behind it
   std::map<std::uint64_t, std::uint64_t> host_ranges_;  // host arena offset -> bytes, registered
   std::uint64_t host_bytes_ = 0;
