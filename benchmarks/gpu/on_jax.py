@@ -12,6 +12,8 @@ from gpu.registry import Unavailable, Work, need, workload
 def start() -> Any:
     """jax on a GPU; it must not take three quarters of the memory for itself."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    # XLA chooses among algorithms by their time, so two processes may compute the same in different orders.
+    os.environ.setdefault("XLA_FLAGS", "--xla_gpu_autotune_level=0")
     need("jax")
     import jax
 

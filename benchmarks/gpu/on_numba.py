@@ -9,6 +9,12 @@ from gpu.registry import Unavailable, Work, need, workload
 
 def start() -> Any:
     """numba.cuda with a GPU; numba-cuda is a package of its own."""
+    import numpy as np
+
+    if not hasattr(
+        np, "row_stack"
+    ):  # some releases of Numba look for it still, and NumPy 2.5 has no more of it
+        np.row_stack = np.vstack  # type: ignore[attr-defined]
     need("numba")
     need("numba.cuda")
     from numba import cuda

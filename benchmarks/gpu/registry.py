@@ -79,5 +79,5 @@ def need(module: str) -> None:
     """Imports it, or says that the workload is not available."""
     try:
         importlib.import_module(module)
-    except ImportError as error:
-        raise Unavailable(f"{module} cannot be imported: {error}") from None
+    except Exception as error:  # a library that does not fit another may raise anything
+        raise Unavailable(f"{module} cannot be imported: {type(error).__name__}: {error}") from None
