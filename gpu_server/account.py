@@ -1,10 +1,13 @@
-"""A slice's account: shared words in which its workers enforce the memory limit together and count their busy time.
+"""A slice's account: shared words in which its workers enforce the memory limit together and count what they do.
 
 Layout, little-endian u64 words: word 0 is the limit in bytes; then, a word per slot each, the bytes that the slot's
 worker holds, the nanoseconds for which it had work for the GPU, since when it has some now (CLOCK_MONOTONIC, 0: it
-has none), and how many calls it has replayed. A worker writes only words of its own slot and refuses an allocation
-with which the sum of all bytes would pass the limit. The daemon makes the account, gives each worker its file
-descriptor and slot, zeroes a slot when its worker is gone, and reads the words for ListSlices, ListGpus and observers.
+has none), how many calls it has replayed, and the most bytes that all slots had together right after it took some. A
+worker writes only words of its own slot and refuses an allocation with which the sum of all bytes would pass the
+limit. The daemon makes the account, gives each worker its file descriptor and slot, zeroes a slot when its worker is
+gone and all peaks at a mark, and reads the words for ListSlices, ListGpus and observers.
+
+A mark (set_mark) is where somebody begins to measure: peaks() says what was the most since each of the last ones.
 """
 
 from __future__ import annotations
@@ -14,8 +17,12 @@ import mmap
 import os
 
 SLOTS = 64
-SIZE_BYTES = 8 * (1 + 4 * SLOTS)
-_USED, _BUSY, _SINCE, _CALLS = (1 + kind * SLOTS for kind in range(4))
+SIZE_BYTES = 8 * (1 + 5 * SLOTS)
+MARKS = 8  # that peaks are known of
+_USED, _BUSY, _SINCE, _CALLS, _PEAK = (1 + kind * SLOTS for kind in range(5))
+
+
+_NO_PEAKS = memoryview(bytes(8 * SLOTS)).cast("Q")
 
 
 class Account:
@@ -29,6 +36,8 @@ class Account:
         self._map = mmap.mmap(self.fd, SIZE_BYTES)
         self._words = memoryview(self._map).cast("Q")
         self._words[0] = limit_bytes
+        self.mark = 0  # number of the last one; 0 is the slice's beginning
+        self._peaks = [0]  # known so far, since the last mark, since the one before, ...
 
     @property
     def limit_bytes(self) -> int:
@@ -54,10 +63,30 @@ class Account:
         """How many calls the worker of ``slot`` has replayed."""
         return self._words[_CALLS + slot]
 
+    def set_mark(self) -> None:
+        """Begins a new measurement of the peak."""
+        self._gather_peaks()
+        self._words[_PEAK : _PEAK + SLOTS] = _NO_PEAKS
+        # Looked at after the zeros: what a worker takes in between is in one of the two.
+        self._peaks = [self.used_bytes(), *self._peaks[: MARKS - 1]]
+        self.mark += 1
+
+    def peaks(self) -> list[int]:
+        """The most bytes held at one time since the last mark, since the one before, and so on; up to MARKS."""
+        self._gather_peaks()
+        return list(self._peaks)
+
     def clear(self, slot: int) -> None:
         """Forgets what a worker held and did. Precondition: that worker's process is gone."""
-        for kind in (_USED, _BUSY, _SINCE, _CALLS):
+        self._gather_peaks()
+        for kind in (_USED, _BUSY, _SINCE, _CALLS, _PEAK):
             self._words[kind + slot] = 0
+
+    def _gather_peaks(self) -> None:
+        newest = max(self._words[_PEAK : _PEAK + SLOTS])
+        # Workers refuse what would pass the limit, but look at each other's claims before they are refused.
+        newest = min(newest, self.limit_bytes)
+        self._peaks = [max(known, newest) for known in self._peaks]
 
     def close(self) -> None:
         """Gives the memory back; may be called twice."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 MAGIC = b"TFUSION\0"
 OBSERVER_MAGIC = b"TFUSOBS\0"  # observation.hpp: asks how the slice is doing, and wants no session
-PROTOCOL_VERSION = 2
+MARK_MAGIC = b"TFUSMRK\0"  # the same, and sets a mark
+PROTOCOL_VERSION = 3
 
 HELLO = struct.Struct("<8sII64s128s64s")
 WELCOME = struct.Struct("<8sIIQQ512s")
@@ -55,7 +56,8 @@ class BadHello(ValueError):
 class Hello:
     """What a client process says of itself. ``pid`` and ``process_name`` are shown, never trusted.
 
-    An ``observer`` wants to know how its slice is doing, and no session.
+    An ``observer`` wants to know how its slice is doing, and no session; one that ``marks`` also wants to know the
+    most memory that the slice has from now on.
     """
 
     pid: int
@@ -63,11 +65,12 @@ class Hello:
     token: str
     process_name: str
     observer: bool = False
+    marks: bool = False
 
     def pack(self) -> bytes:
         """The bytes that the hook sends."""
         return HELLO.pack(
-            OBSERVER_MAGIC if self.observer else MAGIC,
+            MARK_MAGIC if self.marks else OBSERVER_MAGIC if self.observer else MAGIC,
             PROTOCOL_VERSION,
             self.pid,
             self.slice_id.encode(),
@@ -81,7 +84,7 @@ class Hello:
         if len(data) != HELLO.size:
             raise BadHello(f"A Hello has {HELLO.size} bytes; {len(data)} came.")
         magic, version, pid, slice_id, token, name = HELLO.unpack(data)
-        if magic not in (MAGIC, OBSERVER_MAGIC):
+        if magic not in (MAGIC, OBSERVER_MAGIC, MARK_MAGIC):
             raise BadHello("The connection did not begin as a tfusion client does.")
         if version != PROTOCOL_VERSION:
             raise BadHello(
@@ -94,7 +97,8 @@ class Hello:
             slice_id=_ascii(slice_id, "slice id"),
             token=_ascii(token, "token"),
             process_name=_shown(name),
-            observer=magic == OBSERVER_MAGIC,
+            observer=magic != MAGIC,
+            marks=magic == MARK_MAGIC,
         )
 
 

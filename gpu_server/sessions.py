@@ -185,17 +185,23 @@ class SessionManager:
     def observe(self, hello: Hello, connection: socket.socket) -> bytes:
         """The answer to an observer: a Welcome, and if it accepts, an Observation of the slice it has the token of.
 
-        A refusal is no event: a monitor may go on asking for a slice that is gone.
+        A refusal is no event: a monitor may go on asking for a slice that is gone. A mark is the slice's own: another
+        one changes nothing for whoever set the last MARKS ones.
         """
         try:
             owner = self._registry.authorize(hello.slice_id, hello.token)
         except WrongToken as error:
             return Welcome(WelcomeStatus.WRONG_TOKEN, str(error)).pack()
         account = self._slices[owner.slice_id].account
+        if hello.marks:
+            account.set_mark()
+        self._turns.look_again(owner.gpu_uuid)
+        states = {state.session_id: state for state in self._turns.states(owner.gpu_uuid)}
         inner = peer_of(connection).in_inner_namespace
         rows = []
         for session in self.sessions(owner.slice_id):
             sample = self._utilization.sample(session.session_id)
+            state = states[session.session_id]
             rows.append(
                 ObservedSession(
                     session.client_own_pid if inner else session.client_pid,
@@ -203,8 +209,16 @@ class SessionManager:
                     account.used_bytes(session.slot),
                     sample.unix_us,
                     session.client_name,
+                    session.turn.resident_bytes,
+                    session.turn.swapped_bytes,
+                    state.gpu_ns,
+                    session.turn.waited_ns,
+                    state.phase.value,
+                    state.place or 0,
+                    account.is_busy(session.slot),
                 )
             )
+        use = self._turns.use_of(owner.slice_id)
         gpu = self._inventory.gpu(owner.gpu_uuid)
         observation = Observation(
             gpu.name,
@@ -213,6 +227,14 @@ class SessionManager:
             account.used_bytes(),
             self._inventory.facts(gpu.uuid),
             rows,
+            owner.name,
+            int((self._clock() - owner.opened_at) * 1e9),
+            use.gpu_ns,
+            use.waited_ns,
+            use.swaps.out_bytes,
+            use.swaps.in_bytes,
+            account.mark,
+            account.peaks(),
         )
         return Welcome(WelcomeStatus.ACCEPTED, shared_bytes=SIZE_BYTES).pack() + observation.pack()
 

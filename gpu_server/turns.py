@@ -113,6 +113,8 @@ class Turns:
         }
         self._telemetry = telemetry
         self._kernel_limit_ns = int(kernel_limit_s * NS_PER_S)
+        self._tick_ns = policy.tick_ns
+        self._looked_ns: dict[str, int] = {}
         self._members: dict[str, _Member] = {}
         self._timelines: dict[str, Timeline] = {}
         self._past: dict[str, SliceUse] = {}  # of sessions that are over, by slice
@@ -163,6 +165,24 @@ class Turns:
                 uses[state.slice_id] = uses.get(state.slice_id, SliceUse()) + use
         return uses
 
+    def use_of(self, slice_id: str) -> SliceUse:
+        """What one slice has had."""
+        use = self._past.get(slice_id, SliceUse())
+        for scheduler in self._schedulers.values():
+            for state in scheduler.state():
+                if state.slice_id == slice_id:
+                    use += self._members[state.session_id].use(state.gpu_ns)
+        return use
+
+    def look_again(self, gpu_uuid: str) -> None:
+        """What is said of this GPU's sessions from now on is at most a tick old; costs no more than competition does.
+
+        Alone, a session is looked at ten times a second only, which is too seldom for who measures one cell.
+        """
+        now_ns = time.monotonic_ns()
+        if now_ns - self._looked_ns.get(gpu_uuid, 0) >= self._tick_ns:
+            self._look(gpu_uuid)
+
     def piece_bytes(self, gpu_uuid: str) -> int:
         """How large the pieces are that workers of this GPU move."""
         return self._pieces[gpu_uuid]
@@ -204,7 +224,7 @@ class Turns:
 
     def _look(self, gpu_uuid: str) -> None:
         # Always at all of them: what one has used since the last look decides about the others.
-        now_ns = time.monotonic_ns()
+        now_ns = self._looked_ns[gpu_uuid] = time.monotonic_ns()
         reports = {
             session_id: member.turn.report(now_ns)
             for session_id, member in self._members.items()

@@ -36,6 +36,14 @@ void SliceAccount::give_back(std::uint64_t bytes) {
   page_->used_bytes[slot_].fetch_sub(bytes);
 }
 
+// The sum rises only where a session takes memory, and each notes it then: so the highest of all slots' words
+// is the slice's peak. Only this session raises the word; a zero of the daemon's in between asks for the peak
+// from that moment on, and what is stored here is of no earlier one.
+void SliceAccount::note_peak() {
+  std::atomic<std::uint64_t>& peak = page_->peak_bytes[slot_];
+  if (const std::uint64_t sum = used(); sum > peak.load()) peak.store(sum);
+}
+
 std::uint64_t SliceAccount::used() const {
   std::uint64_t sum = 0;
   for (const auto& used : page_->used_bytes) sum += used.load();

@@ -1,6 +1,7 @@
 // A slice's account, shared by the workers of its sessions and the daemon: the memory limit, what each
 // session uses, and for how long each had work for the GPU. A worker writes its own slot only; the daemon
-// zeroes the slot of a worker that is gone. Clients never see it.
+// zeroes the slot of a worker that is gone, and the peaks when it wants to know new ones. Clients never see
+// it.
 #pragma once
 
 #include <atomic>
@@ -20,6 +21,7 @@ class SliceAccount {
 
   bool reserve(std::uint64_t bytes);  // false: the slice's limit would be passed
   void give_back(std::uint64_t bytes);
+  void note_peak();            // of what all sessions have, when what was reserved is there
   std::uint64_t used() const;  // by all sessions of the slice
   std::uint64_t mine() const;
   std::uint64_t limit() const { return limit_bytes_; }
@@ -41,6 +43,7 @@ class SliceAccount {
     std::atomic<std::uint64_t> busy_ns[kSlots];
     std::atomic<std::uint64_t> busy_since_ns[kSlots];  // 0: not busy
     std::atomic<std::uint64_t> calls[kSlots];
+    std::atomic<std::uint64_t> peak_bytes[kSlots];  // most that the slice had right after this slot took some
   };
   Page* page_;
   unsigned slot_;

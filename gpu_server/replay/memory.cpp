@@ -60,6 +60,7 @@ bool Session::claim(std::uint64_t bytes, bool fixed) {
     account_.give_back(bytes);
     return false;
   }
+  account_.note_peak();
   residency_.add(bytes, fixed);
   publish_use();
   return true;

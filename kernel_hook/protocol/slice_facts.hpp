@@ -1,6 +1,6 @@
-// What the hook's libnvidia-ml.so.1 asks the hook's libcuda.so.1 in the same process, by dlsym: what the
-// session knows of the slice and its GPU. Both functions answer from memory, never connect to a worker and
-// never wait.
+// What the hook's libnvidia-ml.so.1 and the notebook's %%vgpu_time (gpu_server/observer.py) ask the hook's
+// libcuda.so.1 in the same process, by dlsym: what the session knows of the slice and its GPU. The functions
+// answer from memory, never connect to a worker and never wait.
 //
 // They are no functions of NVIDIA's driver, so that finding them also tells the hook from a real
 // libcuda.so.1.
@@ -38,4 +38,8 @@ __attribute__((visibility("default"))) int cuTFusionSliceUse(std::uint64_t* used
 // CUDA_ERROR_INVALID_VALUE also if the two libraries disagree about the size.
 __attribute__((visibility("default"))) int cuTFusionSliceFacts(tfusion::protocol::SliceFacts* facts,
                                                                std::size_t bytes);
+
+// Whether the worker has replayed all that this process has asked for so far; what it began on the GPU may go
+// on. 1 or 0; 1 while this process has no session.
+__attribute__((visibility("default"))) int cuTFusionAllReplayed();
 }

@@ -60,3 +60,11 @@ extern "C" int cuTFusionSliceFacts(tfusion::protocol::SliceFacts* facts, std::si
       static_cast<std::uint32_t>(attribute(CU_DEVICE_ATTRIBUTE_GPU_PCI_SUBSYSTEM_ID, 0));
   return CUDA_SUCCESS;
 }
+
+extern "C" int cuTFusionAllReplayed() {
+  if (!ready()) return 1;
+  const tfusion::protocol::Control& control = shared.control();
+  const std::uint64_t written = control.head.load();
+  // At most what was written: the tail is the worker's word, and nothing here depends on it but the answer.
+  return control.tail.load(std::memory_order_acquire) >= written ? 1 : 0;
+}

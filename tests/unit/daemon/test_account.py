@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from gpu_server.account import SIZE_BYTES, SLOTS, Account
+from gpu_server.account import MARKS, SIZE_BYTES, SLOTS, Account
 
 
 @pytest.fixture
@@ -46,6 +46,49 @@ def test_busy_time_is_what_is_over_and_what_has_passed_since_the_last_began(acco
     assert account.busy_ns(2, now_ns=1000) == 0
     account.clear(3)
     assert account.busy_ns(3, now_ns=1000) == 0
+    account.close()
+
+
+def took(account: Account, slot: int, sum_bytes: int, own_bytes: int) -> None:
+    """What the slot's worker writes when it takes memory: what it has, and what all slots have then."""
+    with mmap.mmap(account.fd, SIZE_BYTES) as worker:
+        struct.pack_into("<Q", worker, 8 * (1 + slot), own_bytes)
+        struct.pack_into("<Q", worker, 8 * (1 + 4 * SLOTS + slot), sum_bytes)
+
+
+def test_the_peak_is_the_highest_that_any_worker_saw_since_the_mark(account: Account) -> None:
+    assert (account.mark, account.peaks()) == (0, [0])
+    took(account, 0, 50, own_bytes=50)
+    took(account, 3, 70, own_bytes=20)
+    assert account.peaks() == [70]
+    took(account, 0, 70, own_bytes=0)  # has given back
+    account.set_mark()
+    assert (account.mark, account.peaks()) == (1, [20, 70])  # what is there at the mark counts
+    took(account, 0, 35, own_bytes=15)
+    assert account.peaks() == [35, 70]
+    account.set_mark()
+    took(account, 3, 90, own_bytes=75)
+    assert account.peaks() == [90, 90, 90]
+    account.close()
+
+
+def test_the_peak_outlives_the_worker_that_saw_it(account: Account) -> None:
+    took(account, 5, 60, own_bytes=60)
+    account.clear(5)
+    assert account.peaks() == [60]
+    account.set_mark()
+    assert account.peaks() == [0, 60]
+    account.close()
+
+
+def test_the_peaks_of_the_last_marks_are_kept_and_none_passes_the_limit(account: Account) -> None:
+    for number in range(20):
+        account.set_mark()
+        took(account, 1, 20 - number, own_bytes=0)
+    assert account.mark == 20
+    assert account.peaks() == list(range(1, 1 + MARKS))
+    took(account, 1, 1 << 60, own_bytes=0)
+    assert account.peaks() == [123456789012] * MARKS
     account.close()
 
 

@@ -14,10 +14,22 @@ from typing import Any
 
 import pytest
 
+from gpu_server.account import SLOTS
 from gpu_server.client import OpenedSlice
 from gpu_server.events import EventKind
-from gpu_server.handshake import OBSERVER_MAGIC, WELCOME, Hello, Welcome, WelcomeStatus
-from gpu_server.observation import FACTS, HEAD, MAX_ROWS, ROW, SIZE_BYTES, Observation, ObservedSession
+from gpu_server.handshake import MARK_MAGIC, OBSERVER_MAGIC, WELCOME, Hello, Welcome, WelcomeStatus
+from gpu_server.observation import (
+    FACTS,
+    HEAD,
+    MARKS,
+    MAX_ROWS,
+    PHASES,
+    ROW,
+    SIZE_BYTES,
+    Observation,
+    ObservedSession,
+)
+from gpu_server.scheduler import Phase
 from gpu_server.utilization import PERIOD_S, Utilization
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,7 +50,18 @@ def test_layout_is_the_headers(tmp_path: Path) -> None:
             "pci_device_id": 0x233510DE,
             "pci_subsystem_id": 0x18BE10DE,
         },
-        [ObservedSession(11, 50, 3, 99, "one"), ObservedSession(12, 100, 4, 98, "two")],
+        [
+            ObservedSession(11, 50, 3, 99, "one", 2, 1, 13, 14, "swapped out", 0, False),
+            ObservedSession(12, 100, 4, 98, "two", 4, 0, 15, 16, "waiting", 3, True),
+        ],
+        "lab.ipynb",
+        21,
+        22,
+        23,
+        24,
+        25,
+        9,
+        [31, 32, 33],
     )
     (tmp_path / "packed").write_bytes(observation.pack())
     (tmp_path / "read.cpp").write_text(r"""
@@ -54,9 +77,18 @@ int main(int, char** argv) {
   std::printf("%.7s|%s|%s|%lu|%d|%d|%u %x:%x:%x|%x %x|%lu %u\n", kObserverMagic, f.name, o.driver_version,
               f.total_bytes, f.cuda_version, f.compute_capability, f.pci_known, f.pci_domain, f.pci_bus,
               f.pci_device, f.pci_device_id, f.pci_subsystem_id, o.used_bytes, o.sessions);
+  std::printf("%.7s|%s|%lu %lu %lu %lu %lu|%u %lu %lu %lu %lu\n", kMarkMagic, o.slice_name, o.age_ns, o.gpu_ns,
+              o.waited_ns, o.swapped_out_bytes, o.swapped_in_bytes, o.mark, o.peak_bytes[0], o.peak_bytes[1],
+              o.peak_bytes[2], o.peak_bytes[kMarks - 1]);
   for (const ObservedSession& s : o.rows) {
-    if (s.pid != 0) std::printf("%u %u %lu %lu %s\n", s.pid, s.busy_percent, s.used_bytes, s.sampled_us, s.name);
+    if (s.pid == 0) continue;
+    std::printf("%u %u %lu %lu %s %lu %lu %lu %lu %d %d %u %u\n", s.pid, s.busy_percent, s.used_bytes,
+                s.sampled_us, s.name, s.resident_bytes, s.swapped_bytes, s.gpu_ns, s.waited_ns,
+                s.phase == SessionPhase::swapped_out, s.phase == SessionPhase::waiting, s.place, s.busy);
   }
+  std::printf("%u %u %u %u %u %u of %u\n", unsigned(SessionPhase::idle), unsigned(SessionPhase::running),
+              unsigned(SessionPhase::waiting), unsigned(SessionPhase::swapping_in),
+              unsigned(SessionPhase::swapping_out), unsigned(SessionPhase::swapped_out), kMarks);
   return kMaxObservedSessions == 64 && std::memcmp(kObserverMagic + 7, "", 1) == 0 ? 0 : 1;
 }
 """)
@@ -68,13 +100,31 @@ int main(int, char** argv) {
     said = subprocess.run([program, tmp_path / "packed"], check=True, capture_output=True, text=True).stdout
     assert said.splitlines() == [
         f"{OBSERVER_MAGIC[:7].decode()}|Software GPU|580.159.03|4294967296|13020|90|1 1:1b:2|233510de 18be10de|7 2",
-        "11 50 3 99 one",
-        "12 100 4 98 two",
+        f"{MARK_MAGIC[:7].decode()}|lab.ipynb|21 22 23 24 25|9 31 32 33 0",
+        "11 50 3 99 one 2 1 13 14 1 0 0 0",
+        "12 100 4 98 two 4 0 15 16 0 1 3 1",
+        " ".join(str(PHASES.index(phase.value)) for phase in Phase) + f" of {MARKS}",
     ]
     assert FACTS.size + HEAD.size + MAX_ROWS * ROW.size == SIZE_BYTES
     unpacked = Observation.unpack(observation.pack())
     assert unpacked.sessions == observation.sessions
     assert unpacked.gpu == {**observation.gpu, "pci_bus_id": "0001:1b:02.0"}
+    assert (unpacked.slice_name, unpacked.age_ns, unpacked.gpu_ns, unpacked.waited_ns) == (
+        "lab.ipynb",
+        21,
+        22,
+        23,
+    )
+    assert (unpacked.swapped_out_bytes, unpacked.swapped_in_bytes, unpacked.mark) == (24, 25, 9)
+    assert list(unpacked.peak_bytes) == [31, 32, 33, 0, 0, 0, 0, 0]
+    assert [unpacked.peak_since(mark) for mark in (9, 8, 7, 1, 10)] == [31, 32, 33, None, None]
+    with pytest.raises(ValueError, match="phase"):
+        Observation.unpack(_with_phase(observation.pack(), 6))
+
+
+def _with_phase(packed: bytes, phase: int) -> bytes:
+    at = FACTS.size + HEAD.size + 56
+    return packed[:at] + struct.pack("<I", phase) + packed[at + 4 :]
 
 
 def test_what_no_worker_has_told_is_unknown_and_long_names_are_cut() -> None:
@@ -94,14 +144,21 @@ def test_what_no_worker_has_told_is_unknown_and_long_names_are_cut() -> None:
         Observation.unpack(packed[:-1])
 
 
-def ask(path: str, opened: OpenedSlice, token: str | None = None) -> tuple[Welcome, Observation | None]:
+def ask(
+    path: str, opened: OpenedSlice, token: str | None = None, marks: bool = False
+) -> tuple[Welcome, Observation | None]:
     """Asks as the hook's NVML library does, and reads to the end of the connection."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(30)
         connection.connect(path)
         connection.sendall(
             Hello(
-                os.getpid(), opened.slice_id, opened.token if token is None else token, "", observer=True
+                os.getpid(),
+                opened.slice_id,
+                opened.token if token is None else token,
+                "",
+                observer=True,
+                marks=marks,
             ).pack()
         )
         data = b""
@@ -137,6 +194,54 @@ async def test_an_observer_sees_its_slices_sessions_and_no_others(start_daemon: 
     await d.until(lambda: d.details(EventKind.SESSION_ENDED))
     _, seen = await d.do(ask, d.session_socket, ours)
     assert [s.used_bytes for s in seen.sessions] == [1 << 20]
+
+
+async def test_an_observer_is_told_what_its_slice_is_called_has_had_and_does(
+    start_daemon: StartDaemon,
+) -> None:
+    d = await start_daemon()
+    ours = await d.open(name="lab.ipynb")
+    _, before = await d.do(ask, d.session_socket, ours)
+    peer, _ = await d.connect(ours)
+    assert await d.do(peer.ask, peer.ALLOCATE) == b"y"
+    _, seen = await d.do(ask, d.session_socket, ours)
+    assert (before.slice_name, before.gpu_ns, before.sessions) == ("lab.ipynb", 0, [])
+    assert 0 < before.age_ns < seen.age_ns
+    (session,) = seen.sessions
+    assert (session.phase, session.place, session.busy) == ("idle", 0, False)
+    assert (session.resident_bytes, session.swapped_bytes) == (1 << 20, 0)
+
+
+async def test_a_mark_is_the_slices_own_and_numbers_rise(start_daemon: StartDaemon) -> None:
+    d = await start_daemon()
+    ours, other = await d.open(), await d.open(name="another")
+    marks = [(await d.do(ask, d.session_socket, ours, None, True))[1].mark for _ in range(3)]
+    assert marks == [1, 2, 3]
+    assert (await d.do(ask, d.session_socket, ours))[1].mark == 3  # asking alone sets none
+    assert (await d.do(ask, d.session_socket, other))[1].mark == 0
+    welcome, _ = await d.do(ask, d.session_socket, ours, "0" * 64, True)
+    assert welcome.status is WelcomeStatus.WRONG_TOKEN
+    assert (await d.do(ask, d.session_socket, ours))[1].mark == 3
+
+
+async def test_the_time_that_an_observer_is_told_is_not_older_than_a_tick(start_daemon: StartDaemon) -> None:
+    """A session that works alone is looked at ten times a second, which is too seldom for who measures."""
+    d = await start_daemon()
+    ours = await d.open()
+    await d.connect(ours)
+    (session,) = d.daemon.server.sessions.sessions()
+    turns, account = d.daemon.server.turns, session.turn._account
+    account._words[1 + SLOTS + session.slot] = 7_000_000  # its worker says that it had so much
+    turns._looked_ns.clear()
+    _, seen = await d.do(ask, d.session_socket, ours)
+    assert 0 < seen.gpu_ns <= 7_000_000
+    assert seen.sessions[0].gpu_ns == seen.gpu_ns
+    looked = turns._looked_ns[ours.gpu.uuid]
+    turns._tick_ns = 1 << 60
+    await d.do(ask, d.session_socket, ours)
+    assert (
+        turns._looked_ns[ours.gpu.uuid] == looked
+    )  # who asks all the time makes no more work than a tick does
 
 
 @pytest.mark.parametrize("wrong", ["token", "slice", "other"])

@@ -67,3 +67,8 @@ EXPORT void session_use(std::uint64_t bytes) {
 EXPORT void session_lose() {
   hook::process_state.store(hook::ProcessState::lost);
 }
+
+EXPORT void session_ring(std::uint64_t written, std::uint64_t consumed) {
+  hook::shared.control().head.store(written);
+  hook::shared.control().tail.store(consumed);
+}

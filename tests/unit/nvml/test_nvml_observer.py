@@ -354,3 +354,23 @@ def test_what_is_so_for_every_slice(ask: Ask, under_slice: dict[str, str]) -> No
         "fields": [[82, 3], [83, 3]],
         "whole_card": [pynvml.NVML_ERROR_NOT_SUPPORTED],
     }
+
+
+def test_the_hook_says_whether_all_calls_were_replayed(
+    ask: Ask, slice_environment: dict[str, str], hook_library: Path
+) -> None:
+    """What %%vgpu_time asks before the daemon; see slice_facts.hpp."""
+    answer = ask(
+        """
+        cuda = ctypes.CDLL(None)
+        answer = [cuda.cuTFusionAllReplayed()]
+        begin()
+        answer.append(cuda.cuTFusionAllReplayed())
+        for written, consumed in ((4096, 4000), (4096, 4096), ((1 << 40) + 8, 1 << 40)):
+            cuda.session_ring(ctypes.c_uint64(written), ctypes.c_uint64(consumed))
+            answer.append(cuda.cuTFusionAllReplayed())
+        """,
+        hook_library,
+        **slice_environment,
+    )
+    assert answer == [1, 1, 0, 1, 0]

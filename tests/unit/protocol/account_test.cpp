@@ -140,6 +140,28 @@ TEST(busy_time_is_counted_in_the_slot_of_its_own) {
   CHECK_EQ(word(1, 1) + word(1, 3) + account.used(), 0u);
 }
 
+TEST(a_peak_is_what_all_sessions_had_when_one_took_memory) {
+  Memory memory;
+  SliceAccount one(memory.descriptor, 0, 100), two(memory.descriptor, 1, 100);
+  const auto peak = [&](unsigned slot) {
+    std::uint64_t value = 0;
+    const auto at = static_cast<off_t>(8 * (1 + 4 * SliceAccount::kSlots + slot));
+    if (pread(memory.descriptor, &value, sizeof value, at) != sizeof value) std::abort();
+    return value;
+  };
+  CHECK(one.reserve(30));
+  CHECK_EQ(peak(0), 0u);  // not before it is there
+  one.note_peak();
+  CHECK(two.reserve(50));
+  two.note_peak();
+  CHECK_EQ(peak(0), 30u);
+  CHECK_EQ(peak(1), 80u);
+  two.give_back(50);
+  CHECK(two.reserve(10));
+  two.note_peak();
+  CHECK_EQ(peak(1), 80u);
+}
+
 TEST(accounts_that_cannot_be) {
   Memory good, small(64);
   CHECK_EQ(refusal(good.descriptor, SliceAccount::kSlots - 1), "");
