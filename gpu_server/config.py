@@ -93,8 +93,9 @@ class TFusionServer(Configurable):
         "/tmp/tfusion-<uid>/control.sock.",
     ).tag(config=True)
     default_slice_vram = MemorySize(
-        default_value=4 * GIB,
-        help="Memory limit of a slice whose opener names none. No more than a GPU has.",
+        default_value=0,
+        help="Memory limit of a slice whose opener names none. No more than a GPU has. 0: by the GPU's memory, as "
+        "the kernelspecs' profile 'medium' (about a sixteenth; a quarter of a GPU below 4 GiB).",
     ).tag(config=True)
     max_slice_vram = MemorySize(
         default_value=0, help="The most memory one slice may ask for. 0: as much as a GPU has."

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from gpu_server.errors import InvalidRequest, NoCapacity, SliceFull, SliceNotFound, WrongToken
 from gpu_server.sizes import MIB, format_size
+from gpu_server.slice_sizes import sizes_for
 
 MIN_SLICE_BYTES = MIB
 MAX_SHARE = 1000.0
@@ -229,7 +230,10 @@ class SliceRegistry:
         largest = max(gpu.usable_bytes for gpu in self._gpus.values())
         most = min(largest, self._limits.max_vram_bytes or largest)
         if vram_bytes == 0:
-            return min(self._limits.default_vram_bytes, most)
+            default = self._limits.default_vram_bytes
+            if not default:
+                default = sizes_for(min(gpu.usable_bytes for gpu in self._gpus.values())).medium
+            return min(default, most)
         if vram_bytes < MIN_SLICE_BYTES:
             raise InvalidRequest(
                 f"{format_size(vram_bytes)} of GPU memory were asked for; a slice has at least "

@@ -52,9 +52,10 @@ class TFusionProvisioner(LocalProvisioner):
 
     vram = Union(
         [Unicode(), Int()],
-        default_value="4GiB",
+        default_value="",
         config=True,
-        help="GPU memory limit of the kernel's slice: an amount such as '4GiB' or '512MiB', or a number of bytes.",
+        help="GPU memory limit of the kernel's slice: an amount such as '4GiB' or '512MiB', or a number of bytes. "
+        "Empty: the daemon's default, which goes by the size of its GPU.",
     )
     share = Float(
         1.0,
@@ -195,7 +196,7 @@ class TFusionProvisioner(LocalProvisioner):
         return lease.opened
 
     def _open(self, env: Mapping[str, str]) -> SliceLease:
-        vram_bytes = self.vram if isinstance(self.vram, int) else parse_size(self.vram)
+        vram_bytes = self.vram if isinstance(self.vram, int) else parse_size(self.vram or "0")
         client = connect(Path(self.server) if self.server else None)
         try:
             return SliceLease.open(

@@ -10,6 +10,11 @@ from importlib.metadata import distribution, entry_points
 from pathlib import Path, PurePosixPath
 
 import pytest
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+
+from gpu_server.client import ControlClient
+from jupyter_tfusion.kernelspec import LOGOS
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +33,37 @@ def files() -> list[PurePosixPath]:
         "gpu_server/proto/control_pb2_grpc.py",
         "jupyter_tfusion/provisioner.py",
         "jupyter_tfusion/kernel_resources/logo-svg.svg",
+        "jupyter_tfusion/kernel_resources/logo-32x32.png",
+        "jupyter_tfusion/kernel_resources/logo-64x64.png",
     ],
 )
 def test_the_package_holds(files: list[PurePosixPath], path: str) -> None:
     assert PurePosixPath(path) in files
+
+
+def test_a_kernel_is_there_without_any_further_step(
+    software_daemon: ControlClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `pip install` Jupyter offers a vGPU kernel and it starts, on whatever GPU there is."""
+    for name in ("JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    monkeypatch.setenv("TFUSION_SERVER", str(software_daemon.socket))
+    monkeypatch.delenv("JUPYTER_PATH", raising=False)
+    specs = KernelSpecManager()
+    folder = Path(sys.prefix, "share/jupyter/kernels/python3-vgpu")
+    assert specs.find_kernel_specs()["python3-vgpu"] == str(folder)
+    assert specs.get_kernel_spec("python3-vgpu").display_name == "Python 3 (vGPU)"
+    assert {file.name for file in folder.iterdir()} == {"kernel.json", *LOGOS}
+    base, spec = specs.get_kernel_spec("python3"), specs.get_kernel_spec("python3-vgpu")
+    assert spec.argv[1:] == base.argv[1:]
+    assert {**spec.metadata, "kernel_provisioner": None} == {**base.metadata, "kernel_provisioner": None}
+    manager = KernelManager(kernel_name="python3-vgpu", kernel_spec_manager=specs)
+    manager.start_kernel()
+    try:
+        (opened,) = [row for row in software_daemon.list_slices() if row.kernel_id == manager.kernel_id]
+        assert opened.vram_bytes == 128 << 20  # the daemon's choice for 768 MiB
+    finally:
+        manager.shutdown_kernel(now=True)
 
 
 def test_nvidia_smi_can_be_started() -> None:

@@ -44,6 +44,26 @@ def test_a_slice_gets_what_it_asked_for_and_a_secret_of_its_own() -> None:
     assert slices.reserved_bytes("GPU-0") == 6 * GIB
 
 
+@pytest.mark.parametrize(
+    ("usable", "maximum", "size"),
+    [
+        ([1 * GIB], 0, GIB // 4),
+        ([80 * GIB], 0, 4 * GIB),
+        ([141 * GIB, 80 * GIB], 0, 4 * GIB),  # it must fit each GPU
+        ([80 * GIB], 3 * GIB, 3 * GIB),
+    ],
+)
+def test_who_asks_for_no_size_gets_one_that_goes_by_the_gpu(
+    usable: list[int], maximum: int, size: int
+) -> None:
+    slices = SliceRegistry(
+        [GpuCapacity(f"GPU-{i}", memory) for i, memory in enumerate(usable)],
+        SliceLimits(0, maximum, TTL_S, 4),
+        Clock(),
+    )
+    assert slices.open("no size")[0].vram_bytes == size
+
+
 def test_a_ceiling_is_a_part_of_the_time() -> None:
     slices = registry(16 * GIB)
     assert slices.open("free")[0].ceiling == 0.0

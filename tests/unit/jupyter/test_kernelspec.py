@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import struct
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -14,12 +15,12 @@ from jupyter_client.kernelspec import KernelSpecManager
 
 from jupyter_tfusion.kernelspec import (
     DEFAULT_KERNEL_NAME,
-    KernelSpecCommand,
     KernelSpecError,
     install_kernelspec,
     installed_kernelspecs,
     remove_kernelspec,
 )
+from jupyter_tfusion.kernelspec_command import KernelSpecCommand
 
 
 @pytest.fixture
@@ -67,6 +68,7 @@ def test_a_host_kernel_with_environment_and_message_interrupts_stays_so(
         )
     )
     (host / "logo-64x64.png").write_bytes(b"the course's logo")
+    (host / "kernel.js").write_text("what the classic notebook loads")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     folder = install_kernelspec(prefix=prefix, vram="8GiB", share=2.0, server="/run/gpu.sock")
     spec = read_spec(folder)
@@ -81,7 +83,10 @@ def test_a_host_kernel_with_environment_and_message_interrupts_stays_so(
             "config": {"vram": "8GiB", "share": 2.0, "server": "/run/gpu.sock"},
         },
     }
-    assert (folder / "logo-64x64.png").read_bytes() == b"the course's logo"
+    assert (folder / "kernel.js").read_text() == "what the classic notebook loads"
+    assert (
+        folder / "logo-64x64.png"
+    ).read_bytes() != b"the course's logo"  # learners must tell the two apart
 
 
 @pytest.mark.parametrize(
@@ -165,9 +170,14 @@ def test_settings_that_cannot_be_are_refused_and_nothing_is_written(
     assert not Path(prefix).exists()
 
 
-def test_the_logo_is_a_drawing(prefix: str) -> None:
-    root = ElementTree.fromstring((install_kernelspec(prefix=prefix) / "logo-svg.svg").read_text())
+def test_the_logo_is_a_drawing_and_two_pictures_of_it(prefix: str) -> None:
+    folder = install_kernelspec(prefix=prefix)
+    root = ElementTree.fromstring((folder / "logo-svg.svg").read_text())
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    for size in (32, 64):
+        picture = (folder / f"logo-{size}x{size}.png").read_bytes()
+        assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+        assert struct.unpack(">II", picture[16:24]) == (size, size)
 
 
 def test_the_command_installs_lists_and_removes(prefix: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -449,6 +449,17 @@ async def test_jupyters_configuration_sets_what_the_kernelspec_leaves_out(
     assert (row.vram_bytes, row.share, row.ceiling) == (96 * 2**20, 0.5, 0.25)
 
 
+async def test_without_a_size_anywhere_the_daemon_decides(daemon, specs, managers, tmp_path) -> None:
+    manager_of_specs = specs(daemon.socket)
+    file = tmp_path / "share/jupyter/kernels" / KERNEL / "kernel.json"
+    spec = json.loads(file.read_text())
+    del spec["metadata"]["kernel_provisioner"]["config"]["vram"]
+    file.write_text(json.dumps(spec))
+    await managers(manager_of_specs).start_kernel()
+    (row,) = daemon.client.list_slices()
+    assert row.vram_bytes == 256 * 2**20  # a quarter of a small GPU
+
+
 async def test_the_kernelspec_wins_over_jupyters_configuration(daemon, specs, managers) -> None:
     config = Config(TFusionProvisioner={"vram": "96MiB"})
     await managers(specs(daemon.socket, vram="128MiB"), config=config).start_kernel()
