@@ -1,3 +1,17 @@
-"""What Jupyter sees of a GPU slice: the kernel provisioner and the kernelspecs that name it."""
+"""What Jupyter sees of a GPU slice: the kernel provisioner, the kernelspecs that name it, and the notebook's magics.
+
+Imported in the learner's kernel too, so it imports nothing by itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
 
 __version__ = "0.1.0"
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext jupyter_tfusion`: the magics %vgpu and %%vgpu_time."""
+    from jupyter_tfusion.magics import SliceMagics
+
+    shell.register_magics(SliceMagics)
