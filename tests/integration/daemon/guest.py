@@ -1,12 +1,14 @@
 """A program that uses the driver API through ctypes, as a learner's would; run under `tfusion run` by the tests.
 
 Each line of stdin is a command, each answer one line of stdout: "ok ..." or "error <CUresult>". It knows
-nothing of slices.
+nothing of slices, unless it is asked what an observer is told.
 """
 
 from __future__ import annotations
 
 import ctypes
+import dataclasses
+import json
 import os
 import random
 import signal
@@ -187,6 +189,13 @@ class Guest:
             if back.raw != data:
                 return "changed"
         return "unchanged"
+
+    def observe(self, mark: str = "") -> str:
+        """What the daemon tells this process of its slice, as JSON; with "mark" it begins a measurement."""
+        from gpu_server.observer import observe, wait_until_done
+
+        wait_until_done()
+        return json.dumps(dataclasses.asdict(observe(mark=bool(mark))))
 
     def die(self) -> str:
         os.kill(os.getpid(), signal.SIGKILL)

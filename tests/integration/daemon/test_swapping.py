@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -54,6 +55,34 @@ def test_two_that_do_not_fit_take_turns_and_keep_their_memory(small: Any) -> Non
             never_too_much(small)
             assert guest.ask("scale 1000 3") == "ok correct"
     assert one.words() == two.words() == ""
+
+
+def observed(guest: Any, *mark: str) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(guest.ask(" ".join(["observe", *mark])).removeprefix("ok "))
+    return answer
+
+
+def test_an_observer_is_told_what_went_out_and_came_back_and_the_wait_for_it(small: Any) -> None:
+    one, two = small.guest("48MiB"), small.guest("48MiB")
+    for seed, guest in enumerate((one, two)):
+        guest.ask("start")
+        assert guest.ask(f"fill 40 {seed}") == "ok filled"
+    before = observed(one, "mark")
+    (session_before,) = before["sessions"]
+    assert session_before["phase"] == "swapped out"
+    assert session_before["swapped_bytes"] == before["swapped_out_bytes"] > 0
+    assert session_before["used_bytes"] == before["used_bytes"] >= 40 * MIB
+    assert one.ask("unchanged") == "ok unchanged"
+    after = observed(one)
+    (session_after,) = after["sessions"]
+    assert session_after["swapped_bytes"] == 0
+    assert session_after["resident_bytes"] == after["used_bytes"] == before["used_bytes"]
+    assert after["swapped_in_bytes"] == before["swapped_in_bytes"] + session_before["swapped_bytes"]
+    assert after["waited_ns"] > before["waited_ns"]
+    assert after["peak_bytes"][0] == before["used_bytes"]  # where it lies makes no difference
+    other = observed(two)
+    assert other["swapped_out_bytes"] > 0
+    assert other["mark"] == 0
 
 
 def test_only_as_much_goes_as_is_needed(small: Any) -> None:
