@@ -71,29 +71,35 @@ def observe(
         ) from None
 
 
-def wait_until_done(environment: Mapping[str, str] = os.environ) -> None:
-    """Returns when the GPU has done all that this process asked of it so far.
+def wait_until_done(environment: Mapping[str, str] = os.environ) -> bool:
+    """Returns True when the GPU has done all that this process asked of it so far.
 
     Waits as a synchronising CUDA call does, but is none: no error of earlier calls is told here, and no capture
-    disturbed. A process without a session has nothing to wait for. Can be interrupted; raises as observe().
+    disturbed. A process without a session has nothing to wait for. False: another thread goes on asking for work, so
+    there may be no end to wait for. Can be interrupted; raises as observe().
     """
+    first_written, _ = _progress()
     pause_s = FIRST_LOOK_S
     while True:
-        replayed = _all_replayed()  # before the question: what is replayed then is seen in the answer
+        written, replayed = _progress()  # before the question: what is replayed then is seen in the answer
         seen = observe(environment)
-        if replayed and not any(s.busy for s in seen.sessions if s.pid == os.getpid()):
-            return
+        if written == replayed and not any(s.busy for s in seen.sessions if s.pid == os.getpid()):
+            return True
+        if written != first_written:
+            return False
         time.sleep(pause_s)
         pause_s = min(LAST_LOOK_S, 1.5 * pause_s)
 
 
-def _all_replayed() -> bool:
-    """Whether the worker has taken up all of this process's calls; see kernel_hook/protocol/slice_facts.hpp."""
+def _progress() -> tuple[int, int]:
+    """How much this process has written for its worker, and how much of it is replayed (protocol/slice_facts.hpp)."""
+    written, replayed = ctypes.c_uint64(0), ctypes.c_uint64(0)
     try:
-        ask = ctypes.CDLL(None).cuTFusionAllReplayed  # of the preloaded hook
+        ask = ctypes.CDLL(None).cuTFusionProgress  # of the preloaded hook
     except AttributeError:
-        return True
-    return bool(ask())
+        return 0, 0
+    ask(ctypes.byref(written), ctypes.byref(replayed))  # leaves them at 0 where there is no session
+    return written.value, replayed.value
 
 
 def _exchange(path: str, hello: bytes, deadline: float) -> bytes:

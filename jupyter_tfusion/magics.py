@@ -97,8 +97,13 @@ def _begin() -> Observation | None:
 
 def _show(begin: Observation, started_ns: int) -> None:
     try:
-        wait_until_done()
+        alone = wait_until_done()
         wall_ns = time.perf_counter_ns() - started_ns
+        if not alone:
+            print(
+                "Another thread of this notebook uses the GPU too: its work counts, and was not waited for.",
+                file=sys.stderr,
+            )
         time.sleep(SETTLE_S)
         display(cell_use(begin, observe(), wall_ns))  # type: ignore[no-untyped-call]
     except TFusionError as error:

@@ -39,7 +39,7 @@ __attribute__((visibility("default"))) int cuTFusionSliceUse(std::uint64_t* used
 __attribute__((visibility("default"))) int cuTFusionSliceFacts(tfusion::protocol::SliceFacts* facts,
                                                                std::size_t bytes);
 
-// Whether the worker has replayed all that this process has asked for so far; what it began on the GPU may go
-// on. 1 or 0; 1 while this process has no session.
-__attribute__((visibility("default"))) int cuTFusionAllReplayed();
+// Bytes of commands that this process has written so far, and how many of them the worker has replayed; what
+// it began on the GPU may go on. 0, or errors as of cuTFusionSliceUse.
+__attribute__((visibility("default"))) int cuTFusionProgress(std::uint64_t* written, std::uint64_t* replayed);
 }

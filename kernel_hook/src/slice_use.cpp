@@ -61,10 +61,11 @@ extern "C" int cuTFusionSliceFacts(tfusion::protocol::SliceFacts* facts, std::si
   return CUDA_SUCCESS;
 }
 
-extern "C" int cuTFusionAllReplayed() {
-  if (!ready()) return 1;
+extern "C" int cuTFusionProgress(std::uint64_t* written, std::uint64_t* replayed) {
+  if (written == nullptr || replayed == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  if (!ready()) return CUDA_ERROR_NOT_INITIALIZED;
   const tfusion::protocol::Control& control = shared.control();
-  const std::uint64_t written = control.head.load();
-  // At most what was written: the tail is the worker's word, and nothing here depends on it but the answer.
-  return control.tail.load(std::memory_order_acquire) >= written ? 1 : 0;
+  *written = control.head.load();
+  *replayed = std::min(control.tail.load(std::memory_order_acquire), *written);
+  return CUDA_SUCCESS;
 }

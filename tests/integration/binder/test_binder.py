@@ -15,8 +15,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 BINDER = ROOT / "binder"
-BUILT_FROM = ("pyproject.toml", "CMakeLists.txt", "README.md", "LICENSE", "cmake", "examples", "binder")
-PACKAGES = ("jupyter_tfusion", "gpu_server", "kernel_hook", "benchmarks")
 MINUTE_S = 60
 
 
@@ -70,13 +68,14 @@ def test_start_says_what_is_wrong_and_runs_the_command_in_its_place(tmp_path: Pa
 @pytest.mark.timeout(45 * MINUTE_S)
 def test_in_a_fresh_environment_the_kernels_are_there_and_a_lab_runs(tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
-    checkout.mkdir()
-    for name in (*BUILT_FROM, *PACKAGES):
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copyfile(source, checkout / name)
+    # As it is here, without what was built in it.
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split(
+        "\0"
+    ):
+        if name and (ROOT / name).is_file():
+            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, checkout / name)
     venv.create(tmp_path / "venv", with_pip=True)
     bin_folder = tmp_path / "venv" / "bin"
     environment = {

@@ -180,6 +180,24 @@ def test_what_an_earlier_cell_left_to_the_gpu_is_not_counted(notebook: Notebook)
     assert nanoseconds(notebook.measure("pass")["GPU time"]) < 20e6
 
 
+def test_a_thread_that_never_stops_working_holds_no_cell_up(notebook: Notebook) -> None:
+    started = notebook.run(
+        "def work():\n"
+        "    check(cuda.cuCtxSetCurrent(context))\n"
+        "    while going:\n"
+        "        launch(rounds // 10)\n"
+        "        check(cuda.cuCtxSynchronize())\n"
+        "going = True\n"
+        "thread = threading.Thread(target=work)\n"
+        "thread.start()"
+    )
+    assert started["error"] == ""
+    said = notebook.run("%%vgpu_time\n6 * 7")
+    assert said["shown"][-1]["text/plain"] == "42"
+    assert "Another thread of this notebook uses the GPU too" in said["stderr"]
+    assert notebook.run("going = False\nthread.join()")["error"] == ""
+
+
 def test_the_peak_is_the_cells_own_although_it_frees_what_it_took(notebook: Notebook) -> None:
     notebook.run("kept = allocate(10)")
     first = notebook.measure("one = allocate(60); free(one)")

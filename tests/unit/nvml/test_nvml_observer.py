@@ -356,21 +356,26 @@ def test_what_is_so_for_every_slice(ask: Ask, under_slice: dict[str, str]) -> No
     }
 
 
-def test_the_hook_says_whether_all_calls_were_replayed(
+def test_the_hook_says_how_much_was_written_and_replayed(
     ask: Ask, slice_environment: dict[str, str], hook_library: Path
 ) -> None:
     """What %%vgpu_time asks before the daemon; see slice_facts.hpp."""
     answer = ask(
         """
         cuda = ctypes.CDLL(None)
-        answer = [cuda.cuTFusionAllReplayed()]
+        def progress():
+            written, replayed = ctypes.c_uint64(7), ctypes.c_uint64(8)
+            code = cuda.cuTFusionProgress(ctypes.byref(written), ctypes.byref(replayed))
+            return [code, written.value, replayed.value]
+        answer = [progress()]
         begin()
-        answer.append(cuda.cuTFusionAllReplayed())
-        for written, consumed in ((4096, 4000), (4096, 4096), ((1 << 40) + 8, 1 << 40)):
+        answer.append(progress())
+        for written, consumed in ((4096, 4000), (4096, 4096), (4096, 1 << 40)):
             cuda.session_ring(ctypes.c_uint64(written), ctypes.c_uint64(consumed))
-            answer.append(cuda.cuTFusionAllReplayed())
+            answer.append(progress())
+        answer.append(cuda.cuTFusionProgress(None, None))
         """,
         hook_library,
         **slice_environment,
     )
-    assert answer == [1, 1, 0, 1, 0]
+    assert answer == [[3, 7, 8], [0, 0, 0], [0, 4096, 4000], [0, 4096, 4096], [0, 4096, 4096], 1]
