@@ -167,12 +167,7 @@ class Turns:
 
     def use_of(self, slice_id: str) -> SliceUse:
         """What one slice has had."""
-        use = self._past.get(slice_id, SliceUse())
-        for scheduler in self._schedulers.values():
-            for state in scheduler.state():
-                if state.slice_id == slice_id:
-                    use += self._members[state.session_id].use(state.gpu_ns)
-        return use
+        return self.uses().get(slice_id, SliceUse())
 
     def look_again(self, gpu_uuid: str) -> None:
         """What is said of this GPU's sessions from now on is at most a tick old; costs no more than competition does.
