@@ -25,6 +25,7 @@ _CARD = (
 _TRACK = "display:flex;height:10px;margin:4px 0;background:var(--jp-layout-color3,#e0e0e0);border-radius:2px"
 _RESIDENT = "background:var(--jp-brand-color1,#1976d2)"
 _SWAPPED = "background:var(--jp-warn-color1,#ef6c00)"
+_TABLE = "margin:0;color:inherit;font-size:inherit"
 _CELL = "padding:0 12px 0 0;text-align:left"
 
 
@@ -193,7 +194,7 @@ def _table(rows: Iterable[tuple[str, str]]) -> str:
         f'<td style="{_CELL}">{escape(text)}</td></tr>'
         for title, text in rows
     )
-    return f'<table style="margin:0">{body}</table>'
+    return f'<table style="{_TABLE}">{body}</table>'
 
 
 def _processes_table(rows: Iterable[tuple[str, ...]]) -> str:
@@ -207,4 +208,4 @@ def _processes_table(rows: Iterable[tuple[str, ...]]) -> str:
         + "</tr>"
         for row in rows
     )
-    return f'<table style="margin:0"><tr style="background:none">{head}</tr>{body}</table>'
+    return f'<table style="{_TABLE}"><tr style="background:none">{head}</tr>{body}</table>'
