@@ -74,7 +74,9 @@ void Session::give_back(std::uint64_t bytes, bool fixed) {
 }
 
 CUresult Session::commit(std::uint64_t address, std::uint64_t bytes) {
+  keep_mapping_pace();
   if (!claim(bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+  const MappingBudget::Spending spending(mappings_budget_);
   Mapping mapping{.bytes = bytes};
   std::uint64_t mapped = 0;
   while (mapped < bytes) {
@@ -108,6 +110,7 @@ void Session::end_broken() {
 }
 
 CUresult Session::decommit(std::uint64_t address) {
+  const MappingBudget::Spending spending(mappings_budget_);
   const auto found = mappings_.find(address);
   const std::uint64_t bytes = found->second.bytes;
   const CUresult result = unmap(address, bytes);

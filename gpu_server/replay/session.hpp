@@ -28,6 +28,7 @@
 #include "host_functions.hpp"
 #include "image_cache.hpp"
 #include "link.hpp"
+#include "mapping_budget.hpp"
 #include "object_table.hpp"
 #include "pace.hpp"
 #include "pending.hpp"
@@ -244,6 +245,7 @@ class Session {
   void fall_asleep(bool client_waits, std::uint32_t nudges, std::uint64_t nap_ns);
   bool check_pace();
   void keep_pace(wire::Opcode opcode);
+  void keep_mapping_pace();
   bool quiet();
   std::vector<MappedPiece> mapped_pieces();
   CUresult unmap(std::uint64_t address, std::uint64_t bytes);
@@ -265,6 +267,7 @@ class Session {
   Turn& turn_;
   Residency residency_;
   Pace pace_;
+  MappingBudget mappings_budget_;
   std::uint64_t stop_since_ns_ = 0;  // since when the session is to stop; 0: it may run
   std::uint64_t patience_ns_ = 0;    // for how long from then on no work begins, if the GPU does not finish
   std::uint64_t want_number_ = 0;    // of the last memory that was waited for

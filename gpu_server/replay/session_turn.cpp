@@ -122,6 +122,22 @@ void Session::keep_pace(wire::Opcode opcode) {
   }
 }
 
+// Before memory is mapped: while others compete, a program that does little else waits. Answers and orders do
+// not.
+void Session::keep_mapping_pace() {
+  while (turn_.order().contended && !stopping_.load() && !ending_) {
+    const std::uint32_t nudges = nudges_.load();
+    const std::uint64_t closed_ns = mappings_budget_.closed_for_ns(now_ns());
+    if (closed_ns == 0) return;
+    if (turn_.changed()) {
+      obey();
+      continue;
+    }
+    if (!pending_.poll())
+      futex_wait(nudges_, nudges, pending_.empty() ? closed_ns : std::min(closed_ns, kFirstNapNs));
+  }
+}
+
 // Until something may have changed. A client that waits already need not wake us with what else it writes.
 void Session::fall_asleep(bool client_waits, std::uint32_t nudges, std::uint64_t nap_ns) {
   if (client_waits) return futex_wait(nudges_, nudges, nap_ns);

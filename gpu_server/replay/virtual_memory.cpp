@@ -41,6 +41,8 @@ CUresult Session::drop_physical(std::uint64_t handle) {
 
 CUresult Session::map_physical(Physical& physical, std::uint64_t handle, std::uint64_t address,
                                std::uint64_t bytes, std::uint64_t offset) {
+  keep_mapping_pace();
+  const MappingBudget::Spending spending(mappings_budget_);
   const CUresult result = driver().cuMemMap(address, bytes, offset, physical.piece.memory, 0);
   if (result != CUDA_SUCCESS) return result;
   ++physical.mappings;
@@ -49,6 +51,7 @@ CUresult Session::map_physical(Physical& physical, std::uint64_t handle, std::ui
 }
 
 CUresult Session::unmap_physical(std::uint64_t address) {
+  const MappingBudget::Spending spending(mappings_budget_);
   const auto found = mappings_.find(address);
   const std::uint64_t handle = found->second.physical;
   const CUresult result = driver().cuMemUnmap(address, found->second.bytes);

@@ -45,6 +45,7 @@ PROGRAMS = {
     "device_text": Program("device_text_test.cpp", ("gpu_server/replay/device_text.cpp",)),
     "account": Program("account_test.cpp", ("gpu_server/replay/account.cpp",)),
     "host_store": Program("host_store_test.cpp", ("gpu_server/replay/host_store.cpp",)),
+    "mapping_budget": Program("mapping_budget_test.cpp"),
     "turn": Program("turn_test.cpp", ("gpu_server/replay/turn.cpp",)),
     "jit_options": Program("jit_options_test.cpp", ("gpu_server/replay/jit_options.cpp",), cuda=True),
 }
