@@ -190,6 +190,12 @@ class Sampler {
       const Colour one = in ? fetch.colour(index[0], index[1], index[2]) : border();
       for (unsigned c = 0; c < 4; ++c) sum.channel[c] += weight * one.channel[c];
     }
+    // An array of one dimension is a plane of one row to real GPUs (seen on an H100), sampled at the row's
+    // edge: half of what is beyond the row counts.
+    if (dimensions_ == 1 && !texture_.layered && !texture_.linear_memory && mode(1) == Addressing::border) {
+      const Colour beyond = border();
+      for (unsigned c = 0; c < 4; ++c) sum.channel[c] = 0.5f * sum.channel[c] + 0.5f * beyond.channel[c];
+    }
     return sum;
   }
 
@@ -229,13 +235,11 @@ class Sampler {
     }
     return colour;
   }
+  // The colour is kept as floating point numbers, and their bits are what real GPUs give (seen on an H100).
   Sample border_integers() const {
     Sample result;
-    for (unsigned c = 0; c < texture_.channels && !texture_.linear_memory; ++c) {
-      const double value = std::isnan(texture_.border[c]) ? 0 : double{texture_.border[c]};
-      result.bits[c] = static_cast<std::uint32_t>(
-          static_cast<std::int64_t>(std::clamp(value, -2147483648.0, 4294967295.0)));
-    }
+    for (unsigned c = 0; c < texture_.channels && !texture_.linear_memory; ++c)
+      result.bits[c] = std::bit_cast<std::uint32_t>(texture_.border[c]);
     return result;
   }
 
