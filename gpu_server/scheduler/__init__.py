@@ -11,15 +11,16 @@ Reports and the clock go in, orders come out: no I/O, no clock of its own, no th
 | GPU time: who was charged what, who is ahead, who is held back | fairness.py |
 | the hard limit of a slice in time | ceiling.py |
 | how often memory may be exchanged | swap_budget.py |
-| who holds memory, who gives it | memory_plan.py |
+| who holds memory, who gives it | memory_plan.py, victims.py |
+| memory that leaves or comes back because somebody asked | wishes.py |
 | no byte promised twice, on the GPU and on the host | ledger.py, host_ledger.py |
 | why | story.py |
 | all of it, event by event | machine.py |
 """
 
 from gpu_server.scheduler.machine import GpuScheduler
-from gpu_server.scheduler.messages import Order, Phase, Report, SessionState
+from gpu_server.scheduler.messages import CannotSwap, Order, Phase, Report, SessionState
 from gpu_server.scheduler.policy import Policy
 from gpu_server.scheduler.story import StoryEntry
 
-__all__ = ["GpuScheduler", "Order", "Phase", "Policy", "Report", "SessionState", "StoryEntry"]
+__all__ = ["CannotSwap", "GpuScheduler", "Order", "Phase", "Policy", "Report", "SessionState", "StoryEntry"]

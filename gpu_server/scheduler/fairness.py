@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 
 from gpu_server.scheduler.messages import Report
 from gpu_server.scheduler.policy import SECOND, Policy
-from gpu_server.scheduler.session import Session
+from gpu_server.scheduler.session import Session, Wish
 from gpu_server.scheduler.slice_account import SliceAccount
 from gpu_server.scheduler.story import Stories
 
@@ -82,7 +82,7 @@ class Fairness:
             if report.resident_bytes > s.report.resident_bytes:
                 s.grew_ns = now_ns
             s.report = report
-            s.active = report.busy or report.waiting or report.wanted_bytes > 0
+            s.active = report.has_work or s.wish is Wish.COME_BACK
             if s.active:
                 s.worked_ns = now_ns
 

@@ -17,14 +17,17 @@ from gpu_server.scheduler.ledger import Ledger
 from gpu_server.scheduler.memory_plan import MemoryPlan
 from gpu_server.scheduler.messages import Order, Phase, Report, SessionState
 from gpu_server.scheduler.policy import MS, SECOND, Policy
-from gpu_server.scheduler.session import Session
+from gpu_server.scheduler.session import Session, Wish
 from gpu_server.scheduler.slice_account import SliceAccount
 from gpu_server.scheduler.story import Stories, StoryEntry
 from gpu_server.scheduler.swap_budget import SwapBudget
+from gpu_server.scheduler.wishes import Wishes
 from gpu_server.sizes import format_size
 
 CONTENDED_HOLD_NS = 100 * MS
 """For so long after the last competition backlogs stay short."""
+WORK_OVER_LOOK_NS = 50 * MS
+"""A worker does not tell when its work is over: how often that is looked for when something is to follow."""
 RETRY_NS = SECOND
 """First pause after a failed swap-out; it doubles with each further one."""
 LONGEST_RETRY_NS = 60 * SECOND
@@ -52,6 +55,7 @@ class GpuScheduler:
         pieces = store_budget_bytes // policy.piece_bytes + spill_budget_bytes // policy.piece_bytes
         host_bytes = pieces * policy.piece_bytes
         self._memory = MemoryPlan(usable_bytes, host_bytes, policy, self._budget, self._stories)
+        self._wishes = Wishes(host_bytes, policy.piece_bytes, self._stories)
         self._ledger = Ledger(usable_bytes, policy)
         self._host = HostLedger(store_budget_bytes, spill_budget_bytes, policy.piece_bytes)
         self._sessions: dict[str, Session] = {}
@@ -117,6 +121,21 @@ class GpuScheduler:
         self._advance(now_ns)
         return self._decide({i: reports[i] for i in self._sessions if i in reports})
 
+    def send_out(self, now_ns: int, slice_id: str) -> list[Order]:
+        """Somebody wants a slice's memory off the GPU: it goes when its work there is over.
+
+        Raises CannotSwap where the host has no room for it; nothing has changed then.
+        """
+        self._advance(now_ns)
+        self._wishes.send_out(list(self._sessions.values()), self._of(slice_id))
+        return self._decide({})
+
+    def call_back(self, now_ns: int, slice_id: str) -> list[Order]:
+        """Somebody wants a slice's memory on the GPU before there is work for it: it waits in line for that."""
+        self._advance(now_ns)
+        self._wishes.call_back(self._now_ns, self._of(slice_id))
+        return self._decide({})
+
     def note_swap_speed(self, bytes_per_s: float) -> None:
         """How fast swapping was measured to be, out and in taken together."""
         if bytes_per_s > 0.0:
@@ -146,6 +165,7 @@ class GpuScheduler:
                 resident_bytes=s.report.resident_bytes,
                 swapped_bytes=s.report.swapped_bytes,
                 allowance_bytes=s.allowance_bytes,
+                why=_why(s),
             )
             for s in self._sessions.values()
         ]
@@ -155,6 +175,10 @@ class GpuScheduler:
         return self._ledger.charged(list(self._sessions.values()))
 
     # -- the steps
+
+    def _of(self, slice_id: str) -> list[Session]:
+        account = self._slices.get(slice_id)
+        return list(account.sessions.values()) if account else []
 
     def _advance(self, now_ns: int) -> None:
         self._now_ns = max(self._now_ns, now_ns)
@@ -169,6 +193,7 @@ class GpuScheduler:
             s = self._sessions[session_id]
             self._ledger.acknowledge(s)
             self._note_failure(s)
+        self._wishes.look_after(now, sessions)
         self._fairness.settle(slices)
         self._fairness.apply_ceilings(now, slices)
         self._memory.decide(now, sessions)
@@ -213,6 +238,8 @@ class GpuScheduler:
         due = [self._memory.next_ns] if self._memory.next_ns is not None else []
         if active > 1 or any(s.active and not (s.holds and s.is_whole) for s in self._sessions.values()):
             due.append(now + self._policy.tick_ns)
+        elif any(s.wish is Wish.LEAVE for s in self._sessions.values()):
+            due.append(now + WORK_OVER_LOOK_NS)
         elif now < self._contended_until_ns:
             due.append(self._contended_until_ns)
         for account in self._slices.values():
@@ -284,3 +311,18 @@ def _phase(s: Session) -> Phase:
     if not s.active:
         return Phase.IDLE
     return Phase.RUNNING if s.run and s.is_whole else Phase.WAITING
+
+
+def _why(s: Session) -> str:
+    if not s.active or (s.holds and s.is_whole and s.run):
+        return ""
+    if not s.holds:
+        size = format_size(s.need_bytes)
+        return f"It waits to have {size} on the GPU: {s.blocked_why}." if s.blocked_why else ""
+    if not s.is_whole:
+        return ""  # it is coming back
+    if s.slice.over_ceiling:
+        return "It has had as much of the GPU's time as its ceiling allows, and goes on in a moment."
+    if s.slice.held_back:
+        return "It has had more of the GPU's time than others who have work; it goes on when they have caught up."
+    return ""

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpu_server.scheduler.policy import Policy
-from gpu_server.scheduler.session import Session
+from gpu_server.scheduler.session import Session, Wish
 from gpu_server.scheduler.story import Stories
 from gpu_server.scheduler.swap_budget import SwapBudget
 from gpu_server.scheduler.victims import Victims, place_in_line
@@ -202,16 +202,19 @@ class MemoryPlan:
     def _plan_takes(self, now_ns: int, sessions: Sequence[Session]) -> None:
         for s in sessions:
             s.take_bytes = 0
-        shortage = self._held + self._loose - self._usable
+        wished = self._take_wished(now_ns, sessions)
+        shortage = self._held + self._loose - wished - self._usable
         reserve = self._reserve_bytes(now_ns)
         if shortage <= 0 and shortage + reserve <= 0:
             return
-        room = self._host - sum(s.report.swapped_bytes for s in sessions if not s.holds)
+        room = self._room(sessions) - wished
         idle = sorted((s for s in sessions if not s.active), key=lambda s: (s.worked_ns, s.number))
         behind = sorted((s for s in sessions if s.active and not s.holds), key=place_in_line, reverse=True)
         for s in [*idle, *behind]:
             if shortage <= 0:
                 break
+            if s.take_bytes:
+                continue  # as much as there was room for, at its owner's wish
             s.take_bytes = max(0, min(self._takeable(now_ns, s), shortage, room))
             shortage -= s.take_bytes
             room -= s.take_bytes
@@ -219,6 +222,18 @@ class MemoryPlan:
             self._revoke(now_ns, sessions, shortage)
         elif shortage + reserve > 0:
             self._take_ahead(now_ns, idle, shortage + reserve, room)
+
+    def _room(self, sessions: Sequence[Session]) -> int:
+        return self._host - sum(s.report.swapped_bytes for s in sessions if not s.holds)
+
+    def _take_wished(self, now_ns: int, sessions: Sequence[Session]) -> int:
+        """What leaves because somebody asked, whether or not memory is short."""
+        leaving = [s for s in sessions if s.wish is Wish.LEAVING]
+        wished, room = 0, self._room(sessions) if leaving else 0
+        for s in leaving:
+            s.take_bytes = max(0, min(self._takeable(now_ns, s), room - wished))
+            wished += s.take_bytes
+        return wished
 
     def _takeable(self, now_ns: int, s: Session) -> int:
         if now_ns < s.retry_ns:

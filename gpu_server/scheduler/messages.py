@@ -37,6 +37,11 @@ class Report:
     swap_failed: bool = False
     """Its last swap-out could not be done (host memory, disk, driver). It clears this when a later one was done."""
 
+    @property
+    def has_work(self) -> bool:
+        """It has commands to replay, or work on the GPU."""
+        return self.busy or self.waiting or self.wanted_bytes > 0
+
 
 @dataclass(frozen=True)
 class Order:
@@ -57,6 +62,10 @@ class Order:
     """Ring when there is work again: nobody looks at this session otherwise."""
     denied_want: int
     """The want with this number can never be met: answer CUDA_ERROR_OUT_OF_MEMORY. 0: none is denied."""
+
+
+class CannotSwap(Exception):
+    """Memory cannot leave the GPU on request; str() is a sentence for whoever asked. Nothing has changed."""
 
 
 class Phase(enum.Enum):
@@ -87,3 +96,5 @@ class SessionState:
     swapped_bytes: int
     allowance_bytes: int
     """What was ordered last."""
+    why: str = ""
+    """Why it waits, as a sentence; empty if it does not."""

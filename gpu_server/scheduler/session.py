@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 
 from gpu_server.scheduler.messages import Order, Report
@@ -19,6 +20,18 @@ NOTHING_YET = Report(
     stopped=False,
 )
 """A worker before its first report."""
+
+
+class Wish(enum.Enum):
+    """What people asked for a session's memory."""
+
+    NONE = "none"
+    LEAVE = "leave"
+    """To leave the GPU as soon as the session has no work there."""
+    LEAVING = "leaving"
+    """The same, and the work is over: it goes, unless there is new work before it is gone."""
+    COME_BACK = "come back"
+    """To be on the GPU before there is work for it."""
 
 
 @dataclass
@@ -73,6 +86,9 @@ class Session:
     """Nothing is taken from it before this time."""
     taking: bool = False
     """The last order was to swap out."""
+
+    # -- what people asked for (wishes.py)
+    wish: Wish = Wish.NONE
 
     # -- what was promised (ledger.py)
     outstanding: list[int] = field(default_factory=lambda: [0])

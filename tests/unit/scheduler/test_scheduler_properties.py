@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gpu_server.scheduler import GpuScheduler, Order, Phase, Policy, Report
+from gpu_server.scheduler import CannotSwap, GpuScheduler, Order, Phase, Policy, Report
 
 MIB = 1 << 20
 PIECE = Policy().piece_bytes
@@ -278,6 +278,28 @@ class SchedulerMachine(RuleBasedStateMachine):
 
         self._feed(note)
 
+    @precondition(lambda self: self.workers)
+    @rule(which=st.integers(0, 4), dt=moments)
+    def is_asked_to_leave(self, which: int, dt: int) -> None:
+        now = self._pass(dt)
+
+        def ask(s: GpuScheduler) -> list[Order]:
+            before = s.state()
+            try:
+                return s.send_out(now, f"slice{which}")
+            except CannotSwap as refusal:
+                assert str(refusal)
+                assert s.state() == before
+                return []
+
+        self._feed(ask)
+
+    @precondition(lambda self: self.workers)
+    @rule(which=st.integers(0, 4), dt=moments)
+    def is_asked_to_come_back(self, which: int, dt: int) -> None:
+        now = self._pass(dt)
+        self._feed(lambda s: s.call_back(now, f"slice{which}"))
+
     # -- what holds
 
     @invariant()
@@ -319,6 +341,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             for s in state:
                 if s.phase is Phase.RUNNING:
                     assert s.place is None
+                    assert s.why == ""
 
     def teardown(self) -> None:
         if not hasattr(self, "scheduler"):
