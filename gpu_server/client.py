@@ -11,16 +11,28 @@ import enum
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import grpc
 
+from gpu_server.admin_token import read_admin_token
+from gpu_server.answers import (
+    Ending,
+    EndingKind,
+    Event,
+    Gpu,
+    OpenedSlice,
+    Session,
+    Slice,
+    StateChange,
+    StoryEntry,
+)
 from gpu_server.embedded import start_embedded
 from gpu_server.errors import (
     InvalidRequest,
     NoCapacity,
+    NotNow,
     ServerUnreachable,
     SliceNotFound,
     TFusionError,
@@ -34,23 +46,31 @@ from gpu_server.timeline import TimelineSample
 
 __all__ = [
     "ControlClient",
+    "Ending",
+    "EndingKind",
     "Event",
     "EventKind",
     "Gpu",
     "InvalidRequest",
     "LeaseState",
     "NoCapacity",
+    "NotNow",
     "OpenedSlice",
     "ServerUnreachable",
     "Session",
     "Slice",
     "SliceLease",
     "SliceNotFound",
+    "StateChange",
     "StoryEntry",
+    "Stream",
     "TFusionError",
     "TimelineSample",
     "WrongToken",
     "connect",
+    "default_socket",
+    "is_alive",
+    "read_admin_token",
 ]
 
 DEADLINE_S = 5.0
@@ -58,102 +78,12 @@ CLOSE_DEADLINE_S = 10.0  # the daemon gives workers a second to end
 SERVER_VARIABLE = "TFUSION_SERVER"
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """One GPU of the daemon. ``memory_bytes`` is what the daemon may use of it, ``reserved_bytes`` the sum of the
-    open slices' limits, ``used_bytes`` what sessions hold now; ``utilization_percent`` is -1 where unknown."""
-
-    uuid: str
-    name: str
-    software: bool
-    memory_bytes: int
-    reserved_bytes: int
-    used_bytes: int
-    utilization_percent: int
-    driver_version: str
-
-
-@dataclass(frozen=True)
-class OpenedSlice:
-    """A slice just opened. ``token`` is its secret; ``session_socket`` is where its processes connect."""
-
-    slice_id: str
-    token: str
-    session_socket: str
-    vram_bytes: int
-    time_to_live_s: float
-    gpu: Gpu
-
-    def __repr__(self) -> str:
-        """Without the token: this ends up in logs."""
-        return f"OpenedSlice({self.slice_id!r}, {self.vram_bytes} bytes on {self.gpu.name!r})"
-
-
-@dataclass(frozen=True)
-class Slice:
-    """An open slice as the daemon lists it."""
-
-    slice_id: str
-    name: str
-    owner: str
-    kernel_id: str
-    gpu_uuid: str
-    vram_bytes: int
-    used_bytes: int
-    share: float
-    age_s: float
-    expires_in_s: float
-    sessions: int
-    ceiling: float
-
-
-@dataclass(frozen=True)
-class Session:
-    """One client process under a slice, and its worker; the fields are those of control.proto."""
-
-    session_id: str
-    slice_id: str
-    client_pid: int
-    client_name: str
-    worker_pid: int
-    used_bytes: int
-    calls: int
-    age_s: float
-    resident_bytes: int
-    swapped_bytes: int
-    spilled_bytes: int
-    phase: str
-    place: int
-    gpu_s: float
-    waited_s: float
-
-
-@dataclass(frozen=True)
-class StoryEntry:
-    """Something that the scheduler decided about a slice, ``age_s`` seconds ago."""
-
-    age_s: float
-    session_id: str
-    sentence: str
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened. Sequence numbers rise by one; ``detail`` is a sentence."""
-
-    sequence: int
-    unix_time_s: float
-    kind: EventKind
-    slice_id: str
-    session_id: str
-    detail: str
-
-
 _ERRORS: dict[grpc.StatusCode, type[TFusionError]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: NoCapacity,
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
     grpc.StatusCode.NOT_FOUND: SliceNotFound,
     grpc.StatusCode.PERMISSION_DENIED: WrongToken,
+    grpc.StatusCode.FAILED_PRECONDITION: NotNow,
 }
 
 T = TypeVar("T")
@@ -235,6 +165,21 @@ class ControlClient:
             self._stub.CloseSlice, pb.SliceCredential(slice_id=slice_id, token=token), CLOSE_DEADLINE_S
         )
 
+    def swap_out_slice(self, slice_id: str, token: str) -> None:
+        """Its memory leaves the GPU when its work there is over. Raises NotNow, SliceNotFound, WrongToken and
+        ServerUnreachable, as all that follow but for NotNow. ``token`` is the slice's own or the admin token."""
+        self._call(self._stub.SwapOutSlice, pb.SliceCredential(slice_id=slice_id, token=token))
+
+    def resume_slice(self, slice_id: str, token: str) -> None:
+        """Asks for its memory to be on the GPU before there is work for it."""
+        self._call(self._stub.ResumeSlice, pb.SliceCredential(slice_id=slice_id, token=token))
+
+    def reset_slice(self, slice_id: str, token: str) -> None:
+        """Ends its sessions and returns when they are gone; the slice stays open."""
+        self._call(
+            self._stub.ResetSlice, pb.SliceCredential(slice_id=slice_id, token=token), CLOSE_DEADLINE_S
+        )
+
     def list_gpus(self) -> list[Gpu]:
         """The daemon's GPUs."""
         return [_gpu(gpu) for gpu in self._call(self._stub.ListGpus, pb.ListGpusRequest()).gpus]
@@ -260,9 +205,15 @@ class ControlClient:
         reply = self._call(self._stub.GetTimeline, pb.GetTimelineRequest(slice_id=slice_id))
         return reply.now_s, [_same_fields(TimelineSample, sample) for sample in reply.samples]
 
-    def watch_events(self, replay: bool = False) -> EventStream:
+    def watch_events(self, replay: bool = False) -> Stream[Event]:
         """Events as they happen, from the moment this returns; with ``replay`` first those still remembered."""
-        call = self._stub.WatchEvents(pb.WatchEventsRequest(replay=replay))
+        return self._watch(self._stub.WatchEvents(pb.WatchEventsRequest(replay=replay)), _event)
+
+    def watch_state(self) -> Stream[StateChange]:
+        """How GPUs and slices are, and what changes from then on."""
+        return self._watch(self._stub.WatchState(pb.WatchStateRequest()), _change)
+
+    def _watch(self, call: Any, read: Callable[[Any], T]) -> Stream[T]:
         timer = threading.Timer(DEADLINE_S, call.cancel)
         timer.start()
         try:
@@ -273,7 +224,7 @@ class ControlClient:
             raise self._error(error) from None
         finally:
             timer.cancel()
-        return EventStream(call, self._error)
+        return Stream(call, read, self._error)
 
     def _call(self, method: Callable[..., Any], request: object, deadline_s: float = DEADLINE_S) -> Any:
         try:
@@ -301,26 +252,22 @@ class ControlClient:
         )
 
 
-class EventStream:
+class Stream(Generic[T]):
     """A running watch: iterate over it; close() it from any thread to end the iteration."""
 
-    def __init__(self, call: Any, as_error: Callable[[grpc.RpcError], TFusionError]) -> None:
+    def __init__(
+        self, call: Any, read: Callable[[Any], T], as_error: Callable[[grpc.RpcError], TFusionError]
+    ) -> None:
         self._call = call
+        self._read = read
         self._as_error = as_error
         self._closed = False
 
-    def __iter__(self) -> Iterator[Event]:
+    def __iter__(self) -> Iterator[T]:
         """Ends when the daemon stops or close() is called; raises TFusionError when the connection breaks."""
         try:
-            for event in self._call:
-                yield Event(
-                    event.sequence,
-                    event.unix_time_s,
-                    EventKind(event.kind),
-                    event.slice_id,
-                    event.session_id,
-                    event.detail,
-                )
+            for message in self._call:
+                yield self._read(message)
         except grpc.RpcError as error:
             if not self._closed:
                 raise self._as_error(error) from None
@@ -330,7 +277,7 @@ class EventStream:
         self._closed = True
         self._call.cancel()
 
-    def __enter__(self) -> EventStream:
+    def __enter__(self) -> Stream[T]:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -449,7 +396,7 @@ def connect(socket: Path | None = None) -> ControlClient:
     answer ServerUnreachable is raised at once. Without either, the daemon at the default socket is used, and an
     embedded one is started if none runs there; ServerUnreachable then says why it could not start.
     """
-    named = socket or (Path(os.environ[SERVER_VARIABLE]) if os.environ.get(SERVER_VARIABLE) else None)
+    named = socket or _configured_socket()
     if named is not None:
         return _checked(ControlClient(named))
     path = default_folder() / CONTROL_SOCKET
@@ -460,6 +407,15 @@ def connect(socket: Path | None = None) -> ControlClient:
             return _checked(ControlClient(path))
     start_embedded(path)
     return _checked(ControlClient(path))
+
+
+def default_socket() -> Path:
+    """Where connect() without a socket looks for a daemon."""
+    return _configured_socket() or default_folder() / CONTROL_SOCKET
+
+
+def _configured_socket() -> Path | None:
+    return Path(os.environ[SERVER_VARIABLE]) if os.environ.get(SERVER_VARIABLE) else None
 
 
 def _checked(client: ControlClient) -> ControlClient:
@@ -483,6 +439,27 @@ def _unreachable(socket: Path) -> ServerUnreachable:
 
 def _gpu(gpu: pb.Gpu) -> Gpu:
     return _same_fields(Gpu, gpu)
+
+
+def _event(event: pb.Event) -> Event:
+    return Event(
+        event.sequence,
+        event.unix_time_s,
+        EventKind(event.kind),
+        event.slice_id,
+        event.session_id,
+        event.detail,
+    )
+
+
+def _change(change: pb.StateChange) -> StateChange:
+    return StateChange(
+        full=change.full,
+        gpus=[_gpu(gpu) for gpu in change.gpus],
+        slices=[_same_fields(Slice, s) for s in change.slices],
+        gone=list(change.gone),
+        endings=[Ending(EndingKind(e.kind), e.slice_id, e.kernel_id, e.sentence) for e in change.endings],
+    )
 
 
 def _same_fields(kind: type[T], message: Any) -> T:

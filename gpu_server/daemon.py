@@ -23,6 +23,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import grpc.aio
 
+from gpu_server.admin_token import remove_admin_token, write_admin_token
 from gpu_server.config import TFusionServer
 from gpu_server.errors import TFusionError
 from gpu_server.gpus import take_inventory
@@ -86,7 +87,12 @@ class Daemon:
             for path in (self.control_socket, self.session_socket):
                 remove_stale_socket(path)
             inventory = take_inventory(self.config, self.control_socket.parent)
-            self.server = GpuServer(self.config, inventory, self.session_socket, self._worker_command)
+            folder = self.control_socket.parent
+            admin_token = write_admin_token(folder)
+            self._cleanup.callback(remove_admin_token, folder)
+            self.server = GpuServer(
+                self.config, inventory, self.session_socket, self._worker_command, admin_token
+            )
             self.listener = SessionListener(
                 self.session_socket,
                 self.server.sessions.admit,
@@ -155,6 +161,7 @@ class Daemon:
 
         async def stop() -> None:
             self.server.events.close()  # ends the watchers' streams, which would hold stop() up
+            await self.server.state.close()
             await grpc_server.stop(LAST_REPLIES_GRACE_S)
             self.control_socket.unlink(missing_ok=True)
 

@@ -30,6 +30,10 @@ class InvalidRequest(TFusionError):
     """What was asked can never be granted: a limit below or above what is possible, a bad option."""
 
 
+class NotNow(TFusionError):
+    """What was asked can be done, but not as things are; nothing has changed."""
+
+
 class SliceFull(TFusionError):
     """The slice already has as many sessions as it may."""
 

@@ -26,6 +26,7 @@ class EventKind(enum.IntEnum):
     SESSION_ENDED = 5
     SESSION_REFUSED = 6
     WORKER_FAILED = 7
+    SLICE_RESET = 8
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ CONTROL_SOCKET = "control.sock"
 SESSION_SOCKET = "session.sock"
 LOCK_FILE = "daemon.lock"
 LOG_FILE = "embedded.log"
+ADMIN_TOKEN_FILE = "admin.token"
 MAX_SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path less its NUL
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpu_server import image_cache
 from gpu_server.config import TFusionServer
-from gpu_server.errors import TFusionError
+from gpu_server.errors import NotNow, TFusionError
 from gpu_server.events import EventKind, EventLog
 from gpu_server.gpus import Gpu, Inventory
 from gpu_server.runtime_folder import make_private
@@ -23,6 +23,7 @@ from gpu_server.scheduler import Policy
 from gpu_server.sessions import STOPPING, SessionManager
 from gpu_server.sizes import format_size
 from gpu_server.slices import GpuCapacity, Slice, SliceLimits, SliceRegistry
+from gpu_server.state import StateWatch
 from gpu_server.turns import NS_PER_S, Turns, swap_budget
 from gpu_server.worker_pool import WorkerPool
 from gpu_server.workers import WORKER_COMMAND, WorkerProcess, start_worker
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("tfusion.server")
 
 CACHE_TRIM_PERIOD_S = 300.0
+ADMIN = "an administrator of the GPU server"
 
 
 def telemetry_of(config: TFusionServer) -> Telemetry | None:
@@ -57,12 +59,14 @@ class GpuServer:
         inventory: Inventory,
         session_socket: Path,
         worker_command: Sequence[str] = WORKER_COMMAND,
+        admin_token: str = "",
     ) -> None:
         self.config = config
         self.inventory = inventory
         self.session_socket = session_socket
         self.clock = time.monotonic
         self.events = EventLog()
+        self.state = StateWatch(self)
         self._worker_command = worker_command
         self.registry = SliceRegistry(
             [GpuCapacity(gpu.uuid, gpu.usable_bytes) for gpu in inventory.gpus()],
@@ -74,6 +78,7 @@ class GpuServer:
                 oversubscription=config.oversubscription,
             ),
             self.clock,
+            admin_token,
         )
         self.pools = {gpu.uuid: self._pool(gpu) for gpu in inventory.gpus()}
         gpus = inventory.gpus()
@@ -88,6 +93,7 @@ class GpuServer:
             ),
             kernel_limit_s=config.kernel_limit_s,
             telemetry=self.telemetry,
+            on_change=self.state.note,
         )
         spill_folder = config.swap_path()
         self.sessions = SessionManager(
@@ -99,6 +105,7 @@ class GpuServer:
             spill_folder=str(spill_folder or ""),
             stop_grace_s=config.worker_stop_grace_s,
             clock=self.clock,
+            on_bad_end=self.state.session_ended,
         )
         self._expiry_changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -132,6 +139,7 @@ class GpuServer:
         if self.telemetry is not None:
             await asyncio.to_thread(self.telemetry.close)  # a collector may not answer
         self.events.close()
+        await self.state.close()
 
     # -- slices
 
@@ -147,6 +155,7 @@ class GpuServer:
             self.registry.forget(opened.slice_id)
             raise
         self._expiry_changed.set()
+        self.state.note()
         if self.telemetry is not None:
             self.telemetry.slice_opened(opened)
         self.events.add(
@@ -160,10 +169,39 @@ class GpuServer:
 
     async def close_slice(self, slice_id: str, token: str) -> None:
         """Ends the slice and returns when its sessions are gone. Raises SliceNotFound or WrongToken."""
+        _, by_admin = self.registry.owned(slice_id, token)
         closed = self.registry.close(slice_id, token)
-        self.events.add(EventKind.SLICE_CLOSED, f'"{closed.name}" was closed.', slice_id)
+        by = f" by {ADMIN}" if by_admin else ""
+        self.events.add(EventKind.SLICE_CLOSED, f'"{closed.name}" was closed{by}.', slice_id)
+        if by_admin:
+            self.state.slice_ended(closed, f"The slice was closed by {ADMIN}.")
         # Shielded: the caller may hang up, the slice ends all the same.
         await asyncio.shield(self._end_in_background(closed, "The slice was closed."))
+
+    def swap_out_slice(self, slice_id: str, token: str) -> None:
+        """Its memory leaves the GPU when its work there is over. Raises SliceNotFound, WrongToken or NotNow."""
+        owned, _ = self.registry.owned(slice_id, token)
+        if self.config.oversubscription <= 1.0:
+            raise NotNow(
+                "GPU memory is not freed this way here: this GPU server promises no more memory than the GPU has, so "
+                "nobody waits for it. Delete what the program does not need, or ask whoever runs the server for "
+                "oversubscription."
+            )
+        self.turns.send_out(owned.gpu_uuid, slice_id)
+
+    def resume_slice(self, slice_id: str, token: str) -> None:
+        """Its memory comes to the GPU before there is work for it. Raises SliceNotFound or WrongToken."""
+        owned, _ = self.registry.owned(slice_id, token)
+        self.turns.call_back(owned.gpu_uuid, slice_id)
+
+    async def reset_slice(self, slice_id: str, token: str) -> None:
+        """Ends the slice's sessions, returns when they are gone. Raises SliceNotFound or WrongToken."""
+        reset, by_admin = self.registry.owned(slice_id, token)
+        by = ADMIN if by_admin else "its owner"
+        self.events.add(EventKind.SLICE_RESET, f'"{reset.name}" was reset by {by}.', slice_id)
+        reason = f"The slice was reset by {by}; restart the kernel to use the GPU again."
+        # Shielded: the caller may hang up, the sessions end all the same.
+        await asyncio.shield(self._in_background(self.sessions.reset_slice(slice_id, reason)))
 
     def gpu_used_bytes(self, gpu_uuid: str) -> int:
         """What all sessions on a GPU hold of its memory; not what of theirs is swapped out."""
@@ -179,7 +217,11 @@ class GpuServer:
             if self.telemetry is not None:
                 self.telemetry.slice_ended(ended.slice_id, reason)
 
-        task = asyncio.create_task(end())
+        self.state.note()
+        return self._in_background(end())
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
         return task
@@ -191,6 +233,10 @@ class GpuServer:
                     EventKind.SLICE_EXPIRED,
                     f'"{expired.name}" was not renewed for {self.config.slice_ttl_s:g} s and has expired.',
                     expired.slice_id,
+                )
+                self.state.slice_ended(
+                    expired,
+                    f"The slice was not renewed for {self.config.slice_ttl_s:g} s and has expired.",
                 )
                 self._end_in_background(expired, "The slice has expired.")
             self._expiry_changed.clear()

@@ -15,10 +15,11 @@ from typing import Any, NoReturn
 import grpc
 import grpc.aio
 
-from gpu_server.errors import InvalidRequest, NoCapacity, SliceNotFound, TFusionError, WrongToken
+from gpu_server.errors import InvalidRequest, NoCapacity, NotNow, SliceNotFound, TFusionError, WrongToken
 from gpu_server.events import WatcherTooSlow
 from gpu_server.proto import control_pb2 as pb
 from gpu_server.server import GpuServer
+from gpu_server.state import gpu_states, slice_states
 from gpu_server.turns import NS_PER_S
 
 log = logging.getLogger("tfusion.control")
@@ -28,6 +29,7 @@ _STATUS: dict[type[TFusionError], grpc.StatusCode] = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     SliceNotFound: grpc.StatusCode.NOT_FOUND,
     WrongToken: grpc.StatusCode.PERMISSION_DENIED,
+    NotNow: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -73,7 +75,7 @@ class ControlService:
             session_socket=str(self._server.session_socket),
             vram_bytes=opened.vram_bytes,
             time_to_live_s=self._server.config.slice_ttl_s,
-            gpu=await self._gpu(opened.gpu_uuid),
+            gpu=next(gpu for gpu in await gpu_states(self._server) if gpu.uuid == opened.gpu_uuid),
         )
 
     async def RenewSlice(self, request: pb.SliceCredential, context: Context) -> pb.RenewSliceReply:
@@ -95,34 +97,42 @@ class ControlService:
             await _refuse(context, error)
         return pb.CloseSliceReply()
 
+    async def SwapOutSlice(self, request: pb.SliceCredential, context: Context) -> pb.SwapOutSliceReply:
+        """See control.proto."""
+        self._note_request()
+        try:
+            self._server.swap_out_slice(request.slice_id, request.token)
+        except TFusionError as error:
+            await _refuse(context, error)
+        return pb.SwapOutSliceReply()
+
+    async def ResumeSlice(self, request: pb.SliceCredential, context: Context) -> pb.ResumeSliceReply:
+        """See control.proto."""
+        self._note_request()
+        try:
+            self._server.resume_slice(request.slice_id, request.token)
+        except TFusionError as error:
+            await _refuse(context, error)
+        return pb.ResumeSliceReply()
+
+    async def ResetSlice(self, request: pb.SliceCredential, context: Context) -> pb.ResetSliceReply:
+        """See control.proto. Answers when the sessions are gone."""
+        self._note_request()
+        try:
+            await self._server.reset_slice(request.slice_id, request.token)
+        except TFusionError as error:
+            await _refuse(context, error)
+        return pb.ResetSliceReply()
+
     async def ListGpus(self, request: pb.ListGpusRequest, context: Context) -> pb.ListGpusReply:
         """See control.proto."""
         self._note_request()
-        return pb.ListGpusReply(gpus=[await self._gpu(gpu.uuid) for gpu in self._server.inventory.gpus()])
+        return pb.ListGpusReply(gpus=await gpu_states(self._server))
 
     async def ListSlices(self, request: pb.ListSlicesRequest, context: Context) -> pb.ListSlicesReply:
         """See control.proto."""
         self._note_request()
-        now = self._server.clock()
-        return pb.ListSlicesReply(
-            slices=[
-                pb.Slice(
-                    slice_id=s.slice_id,
-                    name=s.name,
-                    owner=s.owner,
-                    kernel_id=s.kernel_id,
-                    gpu_uuid=s.gpu_uuid,
-                    vram_bytes=s.vram_bytes,
-                    used_bytes=self._server.sessions.used_bytes(s.slice_id),
-                    share=s.share,
-                    ceiling=s.ceiling,
-                    age_s=now - s.opened_at,
-                    expires_in_s=max(0.0, s.expires_at - now),
-                    sessions=len(self._server.sessions.sessions(s.slice_id)),
-                )
-                for s in self._server.registry.slices()
-            ]
-        )
+        return pb.ListSlicesReply(slices=slice_states(self._server))
 
     async def ListSessions(self, request: pb.ListSessionsRequest, context: Context) -> pb.ListSessionsReply:
         """See control.proto."""
@@ -207,22 +217,17 @@ class ControlService:
         finally:
             self._note_request()
 
+    async def WatchState(
+        self, request: pb.WatchStateRequest, context: Context
+    ) -> AsyncIterator[pb.StateChange]:
+        """See control.proto."""
+        with self._server.state.watch() as changes:
+            await context.send_initial_metadata(())  # as for events
+            async for change in changes:
+                yield change
+
     def _note_request(self) -> None:
         self.last_request_at = self._server.clock()
-
-    async def _gpu(self, gpu_uuid: str) -> pb.Gpu:
-        utilization = await self._server.inventory.utilization_percent()
-        gpu = self._server.inventory.gpu(gpu_uuid)
-        return pb.Gpu(
-            uuid=gpu.uuid,
-            name=gpu.name,
-            software=gpu.software,
-            memory_bytes=gpu.usable_bytes,
-            reserved_bytes=self._server.registry.reserved_bytes(gpu_uuid),
-            used_bytes=self._server.gpu_used_bytes(gpu_uuid),
-            utilization_percent=utilization[gpu_uuid],
-            driver_version=gpu.driver_version,
-        )
 
 
 async def _refuse(context: Context, error: TFusionError) -> NoReturn:

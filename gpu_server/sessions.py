@@ -48,6 +48,9 @@ _ENDINGS = {
 }
 
 
+_ORDINARY = (_ENDINGS["closed"], _ENDINGS["client_gone"])
+
+
 @dataclass(eq=False)
 class Session:
     """One client process and its worker. ``started_at`` is the manager's clock in seconds.
@@ -66,6 +69,15 @@ class Session:
     started_at: float
     pidfd: int = -1
     stop_reason: str = ""
+    over: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+@dataclass(frozen=True)
+class BadEnd:
+    """How a session ended that its program did not end. ``at`` is the manager's clock in seconds."""
+
+    sentence: str
+    at: float
 
 
 @dataclass(eq=False)
@@ -73,6 +85,7 @@ class _SliceSessions:
     account: Account
     ending: asyncio.Future[str]  # its result is the reason
     sessions: dict[str, Session] = field(default_factory=dict)
+    bad_end: BadEnd | None = None  # of the last session; None once another one has begun
     admitting: int = 0
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -97,6 +110,7 @@ class SessionManager:
         spill_folder: str,
         stop_grace_s: float,
         clock: Callable[[], float],
+        on_bad_end: Callable[[str, str], None] = lambda slice_id, sentence: None,
     ) -> None:
         self._registry = registry
         self._pools = pools
@@ -107,6 +121,7 @@ class SessionManager:
         self._utilization = Utilization()
         self._stop_grace_s = stop_grace_s
         self._clock = clock
+        self._on_bad_end = on_bad_end
         self._slices: dict[str, _SliceSessions] = {}
         self._endings: set[asyncio.Task[None]] = set()
         self.refused = 0  # processes that got no session
@@ -129,6 +144,19 @@ class SessionManager:
         await state.quiet.wait()
         state.account.close()
         del self._slices[slice_id]
+
+    async def reset_slice(self, slice_id: str, reason: str) -> None:
+        """Stops the sessions that the slice has now, and waits until they are gone. It goes on serving new ones."""
+        stopped = list(self._slices[slice_id].sessions.values())
+        for session in stopped:
+            self._stop(session, reason)
+        if stopped:
+            await asyncio.wait([session.over for session in stopped])
+
+    def bad_end(self, slice_id: str) -> BadEnd | None:
+        """How the slice's last session ended, if its program did not end it and none has begun since."""
+        state = self._slices.get(slice_id)
+        return state.bad_end if state else None
 
     def used_bytes(self, slice_id: str) -> int:
         """What the slice's sessions hold of GPU memory."""
@@ -322,6 +350,7 @@ class SessionManager:
         if pidfd >= 0:
             asyncio.get_running_loop().add_reader(pidfd, self._client_gone, session)
         state.sessions[session.session_id] = session
+        state.bad_end = None
         self._utilization.begin(session.session_id, functools.partial(state.account.busy_ns, slot))
         task = asyncio.create_task(self._wait_for_end(session, state))
         self._endings.add(task)
@@ -360,9 +389,15 @@ class SessionManager:
         state.account.clear(session.slot)
         self._registry.release_slot(session.slice_id, session.slot)
         del state.sessions[session.session_id]
-        self._events.add(
-            EventKind.SESSION_ENDED, _end_sentence(session, ending), session.slice_id, session.session_id
-        )
+        sentence = _end_sentence(session, ending)
+        ordinary = sentence in _ORDINARY or session.stop_reason == "client_gone"
+        if not ordinary and not state.ending.done():
+            why = session.stop_reason or sentence
+            if not state.sessions:
+                state.bad_end = BadEnd(why, self._clock())
+            self._on_bad_end(session.slice_id, why)
+        self._events.add(EventKind.SESSION_ENDED, sentence, session.slice_id, session.session_id)
+        session.over.set_result(None)
         state.check_quiet()
 
     def _refuse(self, status: WelcomeStatus, sentence: str, slice_id: str, hello: Hello) -> Welcome:

@@ -67,12 +67,19 @@ class Slice:
 class SliceRegistry:
     """Opens, renews, closes and expires slices, and hands out their session slots."""
 
-    def __init__(self, gpus: Iterable[GpuCapacity], limits: SliceLimits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        gpus: Iterable[GpuCapacity],
+        limits: SliceLimits,
+        clock: Callable[[], float],
+        admin_token: str = "",
+    ) -> None:
         self._gpus = {gpu.uuid: gpu for gpu in gpus}
         self._limits = limits
         self._clock = clock
         self._slices: dict[str, Slice] = {}
         self._no_digest = _digest(secrets.token_hex(32))
+        self._admin_digest = _digest(admin_token) if admin_token else self._no_digest
 
     # -- what there is
 
@@ -147,7 +154,7 @@ class SliceRegistry:
 
     def renew(self, slice_id: str, token: str) -> float:
         """Heartbeat; gives the new time to live in seconds. Raises SliceNotFound or WrongToken."""
-        renewed = self._owned(slice_id, token)
+        renewed, _ = self.owned(slice_id, token)
         renewed.expires_at = self._clock() + self._limits.time_to_live_s
         return self._limits.time_to_live_s
 
@@ -156,9 +163,27 @@ class SliceRegistry:
 
         Raises SliceNotFound or WrongToken.
         """
-        closed = self._owned(slice_id, token)
+        closed, _ = self.owned(slice_id, token)
         closed.ending = True
         return closed
+
+    def owned(self, slice_id: str, token: str) -> tuple[Slice, bool]:
+        """The open slice that this token may change, and whether it is the admin token, which fits every slice.
+
+        Raises SliceNotFound or WrongToken.
+        """
+        found = self._slices.get(slice_id)
+        digest = _digest(token)
+        # All comparisons run, for unknown slices too, so that the time taken says nothing.
+        fits = hmac.compare_digest(found.token_digest if found else self._no_digest, digest)
+        admin = hmac.compare_digest(self._admin_digest, digest)
+        if found is None or found.ending:
+            raise SliceNotFound("This slice is no longer open: it was closed or has expired. Open a new one.")
+        if not (fits or admin) or not _TOKEN.match(token):
+            raise WrongToken(
+                "The token does not belong to this slice. Use the one that opening the slice returned."
+            )
+        return found, not fits
 
     def expire(self) -> list[Slice]:
         """Marks every slice as ending that was not renewed in time, and gives them."""
@@ -187,12 +212,15 @@ class SliceRegistry:
         Raises WrongToken for an unknown slice as well: a client process cannot find out which slices exist.
         """
         try:
-            return self._owned(slice_id, token)
+            found, admin = self.owned(slice_id, token)
         except (SliceNotFound, WrongToken):
+            found, admin = None, False
+        if found is None or admin:  # the admin token changes slices; it uses none
             raise WrongToken(
                 "The GPU server does not know this slice: it was closed, has expired, or its token is wrong. "
                 "Restart the kernel to get a new one."
-            ) from None
+            )
+        return found
 
     def take_slot(self, slice_id: str) -> int:
         """A free session slot of an open slice; raises SliceFull."""
@@ -211,18 +239,6 @@ class SliceRegistry:
         self._slices[slice_id].slots.discard(slot)
 
     # -- inside
-
-    def _owned(self, slice_id: str, token: str) -> Slice:
-        found = self._slices.get(slice_id)
-        # The comparison runs for unknown slices too, so that the time taken says nothing.
-        fits = hmac.compare_digest(found.token_digest if found else self._no_digest, _digest(token))
-        if found is None or found.ending:
-            raise SliceNotFound("This slice is no longer open: it was closed or has expired. Open a new one.")
-        if not fits or not _TOKEN.match(token):
-            raise WrongToken(
-                "The token does not belong to this slice. Use the one that opening the slice returned."
-            )
-        return found
 
     def _checked_vram(self, vram_bytes: int) -> int:
         if not self._gpus:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gpu_server.account import Account
 from gpu_server.config import TFusionServer
-from gpu_server.scheduler import GpuScheduler, Order, Policy, SessionState, StoryEntry
+from gpu_server.errors import NotNow
+from gpu_server.scheduler import CannotSwap, GpuScheduler, Order, Policy, SessionState, StoryEntry
 from gpu_server.slices import Slice
 from gpu_server.timeline import Timeline, TimelineSample
 from gpu_server.turn import Swaps, Turn
@@ -69,6 +70,15 @@ class SliceUse:
         )
 
 
+@dataclass(frozen=True)
+class SliceWork:
+    """What a slice does and has had. ``worked_ns``: when it last had work (CLOCK_MONOTONIC); 0 if it never had."""
+
+    states: list[SessionState] = field(default_factory=list)
+    use: SliceUse = field(default_factory=SliceUse)
+    worked_ns: int = 0
+
+
 @dataclass(eq=False)
 class _Member:
     turn: Turn
@@ -97,6 +107,7 @@ class Turns:
         *,
         kernel_limit_s: float = 0.0,
         telemetry: Telemetry | None = None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._pieces = {
             uuid: SMALL_PIECE_BYTES if usable < SMALL_GPU_BYTES else policy.piece_bytes
@@ -111,13 +122,14 @@ class Turns:
             )
             for uuid, usable in usable_bytes.items()
         }
+        self._on_change = on_change
         self._telemetry = telemetry
         self._kernel_limit_ns = int(kernel_limit_s * NS_PER_S)
         self._tick_ns = policy.tick_ns
         self._looked_ns: dict[str, int] = {}
         self._members: dict[str, _Member] = {}
         self._timelines: dict[str, Timeline] = {}
-        self._past: dict[str, SliceUse] = {}  # of sessions that are over, by slice
+        self._past: dict[str, SliceWork] = {}  # of sessions that are over, by slice
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def begin(self, session_id: str, owner: Slice, account: Account, slot: int) -> Turn:
@@ -143,8 +155,11 @@ class Turns:
         """The session's worker is gone, and with it what it held."""
         member = self._members[session_id]
         scheduler = self._schedulers[member.gpu_uuid]
-        gpu_ns = next(s.gpu_ns for s in scheduler.state() if s.session_id == session_id)
-        self._past[member.slice_id] = self._past.get(member.slice_id, SliceUse()) + member.use(gpu_ns)
+        state = next(s for s in scheduler.state() if s.session_id == session_id)
+        past = self._past.get(member.slice_id, SliceWork())
+        self._past[member.slice_id] = SliceWork(
+            use=past.use + member.use(state.gpu_ns), worked_ns=max(past.worked_ns, state.worked_ns)
+        )
         del self._members[session_id]
         self._timelines[member.slice_id].end(session_id, time.monotonic())
         asyncio.get_running_loop().remove_reader(member.turn.bell_fd)
@@ -158,12 +173,34 @@ class Turns:
 
     def uses(self) -> dict[str, SliceUse]:
         """What each slice has had, by id; slices that never had a session are left out."""
-        uses = dict(self._past)
+        return {slice_id: work.use for slice_id, work in self.work().items()}
+
+    def work(self) -> dict[str, SliceWork]:
+        """What each slice does and has had, by id; slices that never had a session are left out."""
+        work = dict(self._past)
         for scheduler in self._schedulers.values():
             for state in scheduler.state():
-                use = self._members[state.session_id].use(state.gpu_ns)
-                uses[state.slice_id] = uses.get(state.slice_id, SliceUse()) + use
-        return uses
+                before = work.get(state.slice_id, SliceWork())
+                work[state.slice_id] = SliceWork(
+                    [*before.states, state],
+                    before.use + self._members[state.session_id].use(state.gpu_ns),
+                    max(before.worked_ns, state.worked_ns),
+                )
+        return work
+
+    def send_out(self, gpu_uuid: str, slice_id: str) -> None:
+        """The slice's memory leaves the GPU when its work there is over. Raises NotNow."""
+        self._look(gpu_uuid)  # what the workers have done since, counts
+        try:
+            orders = self._schedulers[gpu_uuid].send_out(time.monotonic_ns(), slice_id)
+        except CannotSwap as refusal:
+            raise NotNow(str(refusal)) from None
+        self._carry_out(gpu_uuid, orders)
+
+    def call_back(self, gpu_uuid: str, slice_id: str) -> None:
+        """The slice's memory comes to the GPU before there is work for it."""
+        self._look(gpu_uuid)
+        self._carry_out(gpu_uuid, self._schedulers[gpu_uuid].call_back(time.monotonic_ns(), slice_id))
 
     def use_of(self, slice_id: str) -> SliceUse:
         """What one slice has had."""
@@ -270,6 +307,7 @@ class Turns:
                 member.revocations += not order.run
             member.turn.give(order, self._kernel_limit_ns)
         self._note(gpu_uuid)
+        self._on_change()
         timer = self._timers.pop(gpu_uuid, None)
         if timer is not None:
             timer.cancel()

@@ -166,6 +166,7 @@ class GpuScheduler:
                 swapped_bytes=s.report.swapped_bytes,
                 allowance_bytes=s.allowance_bytes,
                 why=_why(s),
+                worked_ns=s.worked_ns,
             )
             for s in self._sessions.values()
         ]

@@ -96,5 +96,7 @@ class SessionState:
     swapped_bytes: int
     allowance_bytes: int
     """What was ordered last."""
-    why: str = ""
+    why: str
     """Why it waits, as a sentence; empty if it does not."""
+    worked_ns: int
+    """When it was last seen with work, waiting or on the GPU."""

@@ -42,7 +42,8 @@ class Wishes:
             s.wish = Wish.LEAVE
             when = "when its work there is over" if s.active else "now"
             self._tell(
-                s, f"was asked to leave the GPU: its {format_size(sizes[s.session_id])} there go to the host {when}"
+                s,
+                f"was asked to leave the GPU: its {format_size(sizes[s.session_id])} there go to the host {when}",
             )
 
     def call_back(self, now_ns: int, chosen: Sequence[Session]) -> None:
@@ -54,7 +55,9 @@ class Wishes:
             if s.report.swapped_bytes == 0:
                 continue
             if s.wish is not Wish.COME_BACK:
-                self._tell(s, f"was asked to come back: {format_size(s.report.swapped_bytes)} of it are on the host")
+                self._tell(
+                    s, f"was asked to come back: {format_size(s.report.swapped_bytes)} of it are on the host"
+                )
             s.wish = Wish.COME_BACK
             s.active = True
             s.worked_ns = now_ns
@@ -83,7 +86,9 @@ class Wishes:
                 self._tell(s, "has left the GPU, as it was asked to")
             elif s.failures >= FAILURES_FOR_GOOD:
                 s.wish = Wish.NONE
-                self._tell(s, f"stays on the GPU though it was asked to leave: {s.failures} attempts have failed")
+                self._tell(
+                    s, f"stays on the GPU though it was asked to leave: {s.failures} attempts have failed"
+                )
 
     def _check_room(self, sessions: Sequence[Session], leaving: int, pieces: int) -> None:
         used = sum(s.host_bytes() for s in sessions)

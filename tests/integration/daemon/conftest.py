@@ -8,13 +8,13 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 import kernel_hook
-from gpu_server.client import ControlClient
+from gpu_server.client import ControlClient, OpenedSlice
 from gpu_server.driver_library import find_software_gpu
 from gpu_server.errors import TFusionError
 
@@ -72,21 +72,18 @@ def gone(pid: int) -> bool:
 
 
 class Guest:
-    """guest.py under `tfusion run`."""
+    """guest.py under whatever ``under`` starts it with."""
 
-    def __init__(self, server: Path | None, vram: str, log: Path) -> None:
-        where = ["--server", str(server)] if server else []
+    def __init__(self, under: Sequence[str], log: Path, env: dict[str, str] | None = None) -> None:
         self._log = log
         with open(log, "ab") as errors:
             self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "gpu_server.cli", "run", *where, "--vram", vram, "--"),
-                    *(sys.executable, str(Path(__file__).with_name("guest.py"))),
-                ],
+                [*under, sys.executable, str(Path(__file__).with_name("guest.py"))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                env=env,
             )
 
     def ask(self, command: str) -> str:
@@ -154,9 +151,30 @@ class Host:
         self.client = ControlClient(self.socket)
 
     def guest(self, vram: str = "64MiB", embedded: bool = False) -> Guest:
-        log = self._folder.with_name(f"guest-{len(self._guests)}.log")
-        self._guests.append(Guest(None if embedded else self.socket, vram, log))
+        """guest.py under `tfusion run`, with a slice of its own."""
+        where = [] if embedded else ["--server", str(self.socket)]
+        run = [sys.executable, "-m", "gpu_server.cli", "run", *where, "--vram", vram, "--"]
+        self._guests.append(Guest(run, self._guest_log()))
         return self._guests[-1]
+
+    def guest_of(self, opened: OpenedSlice, token: str = "") -> Guest:
+        """guest.py under a slice that the test has opened."""
+        env = kernel_hook.launch_environment(
+            os.environ,
+            session_socket=opened.session_socket,
+            slice_id=opened.slice_id,
+            token=token or opened.token,
+            library=kernel_hook.library_path(),
+            vram_bytes=opened.vram_bytes,
+            gpu_name=opened.gpu.name,
+            driver_version=opened.gpu.driver_version,
+            software=opened.gpu.software,
+        )
+        self._guests.append(Guest((), self._guest_log(), env))
+        return self._guests[-1]
+
+    def _guest_log(self) -> Path:
+        return self._folder.with_name(f"guest-{len(self._guests)}.log")
 
     def workers(self) -> list[int]:
         return [s.worker_pid for s in self.client.list_sessions()]
