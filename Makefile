@@ -34,7 +34,7 @@ RUN_DIR := $(ROOT)/build/run
 CXX_DIRS := $(wildcard kernel_hook gpu_server tests benchmarks)
 CXX_FILES = $(shell find $(CXX_DIRS) \( -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' \) -not -path '*/.*')
 # What the installed package is made of.
-SOURCES := $(shell find jupyter_tfusion gpu_server kernel_hook cmake -type f \
+SOURCES := $(shell find jupyter_tfusion jupyter-config gpu_server kernel_hook cmake -type f \
 	-not -name '*.pyc' -not -name '*_pb2*' -not -name '.*') \
 	CMakeLists.txt $(wildcard README.md LICENSE)
 

@@ -389,12 +389,13 @@ class SliceLease:
             self._on_lost(error)
 
 
-def connect(socket: Path | None = None) -> ControlClient:
+def connect(socket: Path | None = None, *, start: bool = True) -> ControlClient:
     """A client of the daemon that is meant.
 
     ``socket``, or ``$TFUSION_SERVER``, names a configured daemon: it is never started from here, and when it does not
     answer ServerUnreachable is raised at once. Without either, the daemon at the default socket is used, and an
-    embedded one is started if none runs there; ServerUnreachable then says why it could not start.
+    embedded one is started if none runs there, unless ``start`` is false; ServerUnreachable then says why it could not
+    start, or that there is none.
     """
     named = socket or _configured_socket()
     if named is not None:
@@ -405,6 +406,8 @@ def connect(socket: Path | None = None) -> ControlClient:
     if is_alive(path):
         with contextlib.suppress(ServerUnreachable):  # it may just have been ending
             return _checked(ControlClient(path))
+    if not start:
+        raise ServerUnreachable("No GPU server is running yet. It starts by itself with the first vGPU kernel.")
     start_embedded(path)
     return _checked(ControlClient(path))
 

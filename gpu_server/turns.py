@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from gpu_server.account import Account
 from gpu_server.config import TFusionServer
 from gpu_server.errors import NotNow
-from gpu_server.scheduler import CannotSwap, GpuScheduler, Order, Policy, SessionState, StoryEntry
+from gpu_server.scheduler import CannotSwap, GpuScheduler, Order, Phase, Policy, SessionState, StoryEntry
 from gpu_server.slices import Slice
 from gpu_server.timeline import Timeline, TimelineSample
 from gpu_server.turn import Swaps, Turn
@@ -264,9 +264,11 @@ class Turns:
         }
         self._carry_out(gpu_uuid, self._schedulers[gpu_uuid].look(now_ns, reports))
 
-    def _note(self, gpu_uuid: str) -> None:
+    def _note(self, gpu_uuid: str) -> bool:
+        """Puts down how things are; whether somebody runs."""
         now_s = time.monotonic()
-        for state in self._schedulers[gpu_uuid].state():
+        states = self._schedulers[gpu_uuid].state()
+        for state in states:
             member = self._members[state.session_id]
             self._timelines.setdefault(state.slice_id, Timeline()).note(
                 TimelineSample(
@@ -278,6 +280,7 @@ class Turns:
                     member.account.calls(member.slot),
                 )
             )
+        return any(state.phase is Phase.RUNNING for state in states)
 
     def _tell_swaps(self, telemetry: Telemetry, session_id: str, member: _Member, new: Swaps) -> None:
         last, member.seen = member.seen, new
@@ -306,7 +309,7 @@ class Turns:
                 member.grants += order.run
                 member.revocations += not order.run
             member.turn.give(order, self._kernel_limit_ns)
-        self._note(gpu_uuid)
+        runs = self._note(gpu_uuid)
         self._on_change()
         timer = self._timers.pop(gpu_uuid, None)
         if timer is not None:
@@ -314,8 +317,9 @@ class Turns:
         due_ns = self._schedulers[gpu_uuid].next_look_ns()
         if due_ns is not None:
             wait_s = max(LEAST_TICK_S, (due_ns - time.monotonic_ns()) / NS_PER_S)
-        elif any(m.account.is_busy(m.slot) for m in self._members.values() if m.gpu_uuid == gpu_uuid):
-            # Nothing to decide, but time goes on for who works alone: whoever joins later starts from there.
+        elif runs or any(m.account.is_busy(m.slot) for m in self._members.values() if m.gpu_uuid == gpu_uuid):
+            # Nothing to decide, but time goes on for who works alone: whoever joins later starts from there. And a
+            # worker does not tell that its work is over: who was seen to run is looked at once more.
             wait_s = LONE_LOOK_S
         else:
             return

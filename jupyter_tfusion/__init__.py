@@ -1,4 +1,4 @@
-"""What Jupyter sees of a GPU slice: the kernel provisioner, the kernelspecs that name it, and the notebook's magics.
+"""What Jupyter sees of a GPU slice: kernel provisioner, kernelspecs, server extension, and the notebook's magics.
 
 Imported in the learner's kernel too, so it imports nothing by itself.
 """
@@ -15,3 +15,10 @@ def load_ipython_extension(shell: Any) -> None:
     from jupyter_tfusion.magics import SliceMagics
 
     shell.register_magics(SliceMagics)
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    """What Jupyter Server loads; it asks when it starts."""
+    from jupyter_tfusion.extension import TFusionExtension
+
+    return [{"module": "jupyter_tfusion", "app": TFusionExtension}]

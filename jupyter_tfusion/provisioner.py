@@ -37,6 +37,7 @@ from gpu_server.client import (
     connect,
 )
 from gpu_server.sizes import parse_size
+from jupyter_tfusion.leases import LEASES
 from jupyter_tfusion.start_error import KernelStartError
 from kernel_hook import HookMissing, launch_environment, library_path
 
@@ -116,6 +117,8 @@ class TFusionProvisioner(LocalProvisioner):
         except BaseException:
             await self._roll_back()
             raise
+        if self._lease is not None:
+            LEASES.launched(str(self.kernel_id), self._lease)
         return kwargs
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
@@ -179,6 +182,7 @@ class TFusionProvisioner(LocalProvisioner):
             self.log.warning("The GPU slice of kernel %s cannot be kept: %s", self.kernel_id, error)
         else:
             self._keep(lease)
+            LEASES.launched(str(self.kernel_id), lease)
 
     # -- the slice
 
@@ -224,9 +228,12 @@ class TFusionProvisioner(LocalProvisioner):
 
     def _report_loss(self) -> Callable[[TFusionError], None]:
         # Without self: the heartbeat's thread keeps the callback, and must not keep a forgotten provisioner alive.
-        log, kernel_id = self.log, self.kernel_id
+        log, kernel_id = self.log, str(self.kernel_id)
 
         def report(error: TFusionError) -> None:
+            record = LEASES.find(kernel_id)
+            if record is not None and record.lease.state is LeaseState.LOST:
+                LEASES.ended(kernel_id, record.lease, str(error))
             log.warning(
                 "Kernel %s has lost its GPU slice: %s Restart the kernel to get a new one.", kernel_id, error
             )
@@ -236,16 +243,23 @@ class TFusionProvisioner(LocalProvisioner):
     def _keep(self, lease: SliceLease) -> None:
         self._lease = lease
         # Jupyter may drop a manager without a word, and a server may end without shutting kernels down.
-        finalizer = weakref.finalize(self, _close_forgotten_lease, lease)
+        finalizer = weakref.finalize(self, _close_forgotten_lease, str(self.kernel_id), lease)
         self._forget_lease = finalizer.detach
 
-    async def _release(self) -> None:
-        """Closes the slice if there is one; an unreachable daemon lets it expire by itself."""
+    async def _release(self, why: str = "") -> None:
+        """Closes the slice if there is one; an unreachable daemon lets it expire by itself.
+
+        ``why``: what to say of the slice while the kernel is still there to be looked at.
+        """
         self._stop_abandonment()
         lease, self._lease = self._lease, None
         if lease is None:
             return
         self._forget_lease()
+        if why:
+            LEASES.ended(str(self.kernel_id), lease, why)
+        else:
+            LEASES.forget(str(self.kernel_id), lease)
         try:
             await _in_thread(lambda: _close_lease(lease))
         except TFusionError as error:
@@ -269,7 +283,7 @@ class TFusionProvisioner(LocalProvisioner):
             self.log.info(
                 "Kernel %s died and was not restarted; its GPU slice is given back.", self.kernel_id
             )
-            await self._release()
+            await self._release("The kernel died and was not restarted, so its GPU slice was given back.")
 
 
 def _nothing() -> None:
@@ -320,8 +334,9 @@ def _close_lease(lease: SliceLease) -> None:
         lease.client.close()
 
 
-def _close_forgotten_lease(lease: SliceLease) -> None:
+def _close_forgotten_lease(kernel_id: str, lease: SliceLease) -> None:
     """For a lease whose provisioner is gone: on a thread, as this may be the event loop's; at exit there and then."""
+    LEASES.forget(kernel_id, lease)
     if threading.main_thread().is_alive():
         threading.Thread(target=_close_lease, args=(lease,), name="tfusion-close", daemon=True).start()
     else:

@@ -1,24 +1,19 @@
 """The error a learner sees when a kernel cannot start because there is no slice for it.
 
 Raised by provisioner.py. Jupyter hands errors of a kernel start on in several ways, and all shall show the sentence
-alone: /api/kernels sends the log_message of a tornado HTTPError (any other exception becomes "Unhandled error"),
-/api/sessions, which notebooks use, sends str(error), nbclient and jupyter_client raise the error itself.
+alone: /api/kernels sends the log_message of a tornado HTTPError, /api/sessions, which notebooks use, sends str(error),
+nbclient and jupyter_client raise the error itself.
 """
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
-from tornado.web import HTTPError
+from jupyter_tfusion.sentence_error import SentenceError
 
 
-class KernelStartError(HTTPError):
+class KernelStartError(SentenceError):
     """No slice for this kernel; str(error) says why and what to do."""
 
     def __init__(self, sentence: str, status: HTTPStatus = HTTPStatus.SERVICE_UNAVAILABLE) -> None:
-        # log_message is a format in tornado's eyes, and what it doubles is what Jupyter would show.
-        super().__init__(status.value, sentence.replace("%", " percent"))
-        self.sentence = sentence
-
-    def __str__(self) -> str:
-        return self.sentence
+        super().__init__(sentence, status)
