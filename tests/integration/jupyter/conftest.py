@@ -8,7 +8,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,27 @@ from jupyter_tfusion.kernelspec import install_kernelspec
 
 
 class JupyterServer:
-    """A jupyter_server with the kernels python3-vgpu (256 MiB), large-vgpu (700 MiB) and lost-vgpu (no daemon)."""
+    """A jupyter_server in a folder of its own, with the kernelspecs below ``prefix``."""
 
-    def __init__(self, folder: Path, daemon: ControlClient, wait_until: Callable[..., Any]) -> None:
-        prefix = folder / "prefix"
-        install_kernelspec(prefix=str(prefix), server=str(daemon.socket), vram="256MiB")
-        install_kernelspec(prefix=str(prefix), server=str(daemon.socket), vram="700MiB", name="large-vgpu")
-        install_kernelspec(prefix=str(prefix), server=str(folder / "nobody.sock"), name="lost-vgpu")
+    def __init__(
+        self,
+        folder: Path,
+        prefix: Path,
+        wait_until: Callable[..., Any],
+        options: Sequence[str] = (),
+        **environment: str,
+    ) -> None:
         environment = {
             **os.environ,
             "JUPYTER_PATH": str(prefix / "share" / "jupyter"),
-            "JUPYTER_NO_CONFIG": "1",
+            **environment,
         }
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
             environment[name] = str(folder / name.lower())
         self.root = folder / "root"
         self.root.mkdir()
         self.token = "integration-test"
-        log = folder / "log"
+        self.log = log = folder / "log"
         command = [
             sys.executable,
             "-m",
@@ -44,6 +47,7 @@ class JupyterServer:
             "--no-browser",
             "--allow-root",
             "--ServerApp.port=0",
+            *options,
         ]
         command += [f"--ServerApp.root_dir={self.root}", f"--IdentityProvider.token={self.token}"]
         with log.open("wb") as output:
@@ -62,13 +66,16 @@ class JupyterServer:
         except urllib.error.URLError:
             return False
 
-    def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
+    def request(
+        self, method: str, path: str, body: dict[str, Any] | None = None, token: str | None = None
+    ) -> tuple[int, Any]:
         """Status and decoded JSON of one REST request."""
+        token = self.token if token is None else token
         request = urllib.request.Request(
             f"{self.url}{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"token {self.token}", "Content-Type": "application/json"},
+            headers={"Authorization": f"token {token}", "Content-Type": "application/json"},
         )
         try:
             with urllib.request.urlopen(request, timeout=60) as reply:
@@ -76,6 +83,14 @@ class JupyterServer:
                 return reply.status, json.loads(text) if text else None
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
+
+    def text(self, path: str) -> str:
+        """What a GET answers, as text."""
+        request = urllib.request.Request(
+            f"{self.url}{path}", headers={"Authorization": f"token {self.token}"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return str(reply.read().decode())
 
     def stop(self) -> None:
         self.process.terminate()
@@ -90,7 +105,13 @@ class JupyterServer:
 def server(
     tmp_path_factory: pytest.TempPathFactory, software_daemon: ControlClient, wait_until: Callable[..., Any]
 ) -> Iterator[JupyterServer]:
-    jupyter = JupyterServer(tmp_path_factory.mktemp("jupyter"), software_daemon, wait_until)
+    """With the kernels python3-vgpu (256 MiB), large-vgpu (700 MiB) and lost-vgpu (no daemon)."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    prefix, socket = folder / "prefix", str(software_daemon.socket)
+    install_kernelspec(prefix=str(prefix), server=socket, vram="256MiB")
+    install_kernelspec(prefix=str(prefix), server=socket, vram="700MiB", name="large-vgpu")
+    install_kernelspec(prefix=str(prefix), server=str(folder / "nobody.sock"), name="lost-vgpu")
+    jupyter = JupyterServer(folder, prefix, wait_until, JUPYTER_NO_CONFIG="1")
     yield jupyter
     jupyter.stop()
     assert software_daemon.list_slices() == [], "a Jupyter server that ends closes the slices of its kernels"
