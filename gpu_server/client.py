@@ -407,7 +407,9 @@ def connect(socket: Path | None = None, *, start: bool = True) -> ControlClient:
         with contextlib.suppress(ServerUnreachable):  # it may just have been ending
             return _checked(ControlClient(path))
     if not start:
-        raise ServerUnreachable("No GPU server is running yet. It starts by itself with the first vGPU kernel.")
+        raise ServerUnreachable(
+            "No GPU server is running yet. It starts by itself with the first vGPU kernel."
+        )
     start_embedded(path)
     return _checked(ControlClient(path))
 

@@ -162,9 +162,20 @@ class TFusionExtension(ExtensionApp):
             if record.ended:
                 self.notices.lost(record, record.ended)
         self.notices.forget({record.slice_id for record in records})
+        for socket in set(self._links) - {self._main} - {record.lease.client.socket for record in records}:
+            self._leave(socket)
         self._note()
 
+    def _leave(self, socket: Path) -> None:
+        """No kernel uses this GPU server any more."""
+        link = self._links.pop(socket)
+        self.view.forget(socket)
+        if self._loop is not None:
+            self._loop.run_in_executor(None, link.close)
+
     def _take(self, socket: Path, change: StateChange) -> None:
+        if socket not in self._links:
+            return  # it was left just now
         before = self.view.daemons.get(socket)
         known = set(before.slices) if before else set()
         self.view.take(socket, change)
@@ -183,6 +194,8 @@ class TFusionExtension(ExtensionApp):
         self._note()
 
     def _lose(self, socket: Path, sentence: str) -> None:
+        if socket not in self._links:
+            return
         before = self.view.daemons.get(socket)
         self.view.lose(socket, sentence)
         if before is not None and sentence == STOPPED:

@@ -78,6 +78,10 @@ class View:
         """A GPU server does not answer (any more)."""
         self.daemons[socket] = Daemon(sentence=sentence)
 
+    def forget(self, socket: Path) -> None:
+        """A GPU server is of no interest any more."""
+        self.daemons.pop(socket, None)
+
     # -- what this server's users see
 
     def server(self) -> Json:

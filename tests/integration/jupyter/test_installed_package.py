@@ -35,6 +35,8 @@ def files() -> list[PurePosixPath]:
         "jupyter_tfusion/kernel_resources/logo-svg.svg",
         "jupyter_tfusion/kernel_resources/logo-32x32.png",
         "jupyter_tfusion/kernel_resources/logo-64x64.png",
+        "jupyter_tfusion/event_schemas/slices.yaml",
+        "jupyter_tfusion/event_schemas/notices.yaml",
     ],
 )
 def test_the_package_holds(files: list[PurePosixPath], path: str) -> None:
@@ -107,6 +109,21 @@ def test_the_libraries_are_named_as_the_driver_is_and_need_only_the_c_library(li
         "ld-linux-x86-64.so.2",
     }
     assert needed <= allowed, "a learner's machine need not have what the build machine has"
+
+
+def test_jupyter_servers_load_the_extension_without_being_told_to() -> None:
+    listed = subprocess.run(
+        [sys.executable, "-m", "jupyter_server.extension.serverextension", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    shown = listed.stdout + listed.stderr
+    line = next(line for line in shown.splitlines() if "jupyter_tfusion" in line)
+    assert "enabled" in line
+    assert "jupyter_tfusion" in shown
+    assert "X is jupyter_tfusion" not in shown
 
 
 def test_jupyter_finds_the_provisioner() -> None:
