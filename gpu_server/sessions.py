@@ -147,7 +147,7 @@ class SessionManager:
 
     async def reset_slice(self, slice_id: str, reason: str) -> None:
         """Stops the sessions that the slice has now, and waits until they are gone. It goes on serving new ones."""
-        stopped = list(self._slices[slice_id].sessions.values())
+        stopped = self.sessions(slice_id)
         for session in stopped:
             self._stop(session, reason)
         if stopped:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_server.client import ControlClient, EventStream
+from gpu_server.client import ControlClient, Stream
 from kernel_hook import library_path
 
 PROGRAMS = Path(__file__).with_name("programs")
@@ -58,7 +58,7 @@ def test_program(software_daemon: ControlClient, name: str) -> None:
 def test_a_child_process_is_a_session_of_its_own_under_the_same_slice(software_daemon: ControlClient) -> None:
     events: list[object] = []
     with software_daemon.watch_events() as stream:
-        assert isinstance(stream, EventStream)
+        assert isinstance(stream, Stream)
         result = run(software_daemon, "children")
         assert result.returncode == 0, result.stdout + result.stderr
         for event in stream:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import queue
@@ -21,20 +20,13 @@ import websocket
 from gpu_server.client import ControlClient, connect
 from jupyter_tfusion.kernelspec import install_kernelspec
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # pytest's importlib mode leaves it out
+from jupyter_server_process import JupyterServer
+
 PATIENCE_S = 90.0
 API = "jupyter-tfusion/api"
 SLICES = "https://schema.jupyter-tfusion.org/slices/v1"
 NOTICES = "https://schema.jupyter-tfusion.org/notices/v1"
-
-# pytest's importlib mode has no packages: the server of tests/integration/jupyter, by its path.
-_path = Path(__file__).parent.parent / "jupyter" / "conftest.py"
-_spec = importlib.util.spec_from_file_location("jupyter_conftest", _path)
-assert _spec is not None
-assert _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-sys.modules["jupyter_conftest"] = _module
-_spec.loader.exec_module(_module)
-JupyterServer = _module.JupyterServer
 
 DAEMON = """
 c.TFusionServer.device = "software"
