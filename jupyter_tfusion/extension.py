@@ -19,7 +19,7 @@ from jupyter_events.logger import EventLogger
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Float, Unicode, default
 
-from gpu_server.client import StateChange, default_socket
+from gpu_server.client import EndingKind, StateChange, default_socket
 from jupyter_tfusion.daemon_link import STOPPED, DaemonLink
 from jupyter_tfusion.leases import LEASES, Record
 from jupyter_tfusion.metrics import ExtensionCollector
@@ -153,6 +153,8 @@ class TFusionExtension(ExtensionApp):
 
     def _leases_changed(self) -> None:
         """A kernel got a slice, or has none any more."""
+        if self._loop is None:
+            return  # kernels are shut down after the extension
         records = self.records()
         for record in records:
             socket = record.lease.client.socket
@@ -170,6 +172,7 @@ class TFusionExtension(ExtensionApp):
         """No kernel uses this GPU server any more."""
         link = self._links.pop(socket)
         self.view.forget(socket)
+        self._host_changed |= self.host_view
         if self._loop is not None:
             self._loop.run_in_executor(None, link.close)
 
@@ -183,6 +186,8 @@ class TFusionExtension(ExtensionApp):
         ours = {r.slice_id: r for r in self.records() if r.lease.client.socket == socket}
         for ending in change.endings:
             if ending.slice_id in ours:
+                if ending.kind is EndingKind.SLICE:
+                    self.view.note_end(ending.slice_id, ending.sentence)
                 self.notices.ended(ours[ending.slice_id], ending)
         there = self.view.daemons[socket].slices
         for slice_id, record in ours.items():

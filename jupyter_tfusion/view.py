@@ -58,6 +58,7 @@ class View:
         self._clock = clock
         self.daemons: dict[Path, Daemon] = {}
         self._last: dict[str, Slice] = {}  # what was last known of slices of ours
+        self._ends: dict[str, str] = {}  # why slices of ours have ended, as the GPU server says it
 
     # -- what comes in
 
@@ -71,12 +72,25 @@ class View:
             daemon.gpus = change.gpus
         now = self._clock()
         daemon.slices.update({s.slice_id: (now, s) for s in change.slices})
+        ours = {record.slice_id for record in self._records()}
+        for s in change.slices:
+            self._ends.pop(s.slice_id, None)
+            if s.slice_id in ours:
+                self._last[s.slice_id] = s
         for slice_id in change.gone:
             daemon.slices.pop(slice_id, None)
 
     def lose(self, socket: Path, sentence: str) -> None:
-        """A GPU server does not answer (any more)."""
+        """A GPU server does not answer (any more). When it has stopped its slices are gone with it."""
+        if sentence == STOPPED and socket in self.daemons:
+            for record in self._records():
+                if record.slice_id in self.daemons[socket].slices:
+                    self._ends.setdefault(record.slice_id, f"{STOPPED} {RESTART}")
         self.daemons[socket] = Daemon(sentence=sentence)
+
+    def note_end(self, slice_id: str, sentence: str) -> None:
+        """A GPU server says why a slice of ours has ended."""
+        self._ends[slice_id] = sentence
 
     def forget(self, socket: Path) -> None:
         """A GPU server is of no interest any more."""
@@ -112,6 +126,7 @@ class View:
             shown.append(self._slice(told_at, replace(known, kernel_id=record.kernel_id)))
         ours = {record.slice_id for record in records}
         self._last = {slice_id: s for slice_id, s in self._last.items() if slice_id in ours}
+        self._ends = {slice_id: why for slice_id, why in self._ends.items() if slice_id in ours}
         return shown
 
     def _known(self, record: Record) -> tuple[float, Slice]:
@@ -125,12 +140,11 @@ class View:
                 known = replace(known, phase="idle", why="")  # of the process before the restart
             return told_at, known
         known = self._last.get(record.slice_id) or _just_opened(record, now)
-        why = record.ended
+        why = self._ends.get(record.slice_id) or record.ended
         if not why and record.slice_id not in self._last:
             return now, known  # the GPU server has not told of it yet
         if not why:
             why = daemon.sentence if daemon is not None and not daemon.connected else UNKNOWN_SLICE
-            why = f"{why} {RESTART}" if why == STOPPED else why
         return now, replace(
             known,
             phase=ENDED,

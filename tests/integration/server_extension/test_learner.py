@@ -140,7 +140,7 @@ def test_a_slice_closed_by_an_administrator_stays_in_view_while_its_kernel_lives
     assert (notice["kind"], notice["slice_id"]) == ("lost", slice_id)
     assert notice["sentence"] == "The slice was closed by an administrator of the GPU server."
     ended = server.until(lambda: (s := kernel.slice())["phase"] == "ended" and s)
-    assert ended["why"]
+    assert ended["why"] == notice["sentence"]
     assert ended["used_bytes"] == 0
     status, refusal = kernel.act("swap-out")
     assert (status, "no longer open" in refusal["message"]) == (409, True)

@@ -145,6 +145,24 @@ def test_a_slice_that_is_gone_while_its_kernel_lives_is_ended_with_a_reason(benc
     assert bench.view.own_slices()[0]["why"] == "It died."
 
 
+def test_what_the_gpu_server_says_of_an_end_counts_more_than_what_the_heartbeat_finds(bench: Bench) -> None:
+    bench.records = [record(ended="This slice is no longer open.")]
+    bench.told(SLICE, full=True)
+    bench.told(gone=("s1",))
+    bench.view.note_end("s1", "It has expired.")
+    assert bench.view.own_slices()[0]["why"] == "It has expired."
+    bench.records = [record("s2")]
+    bench.told(replace(SLICE, slice_id="s2"))
+    assert [s["phase"] for s in bench.view.own_slices()] == ["idle"]
+
+
+def test_a_slice_that_ends_before_anybody_has_looked_is_ended_all_the_same(bench: Bench) -> None:
+    bench.records = [record()]
+    bench.told(SLICE, full=True)
+    bench.told(gone=("s1",))
+    assert bench.view.own_slices()[0]["phase"] == "ended"
+
+
 def test_a_gpu_server_that_stops_ends_the_slices_and_may_come_back_with_them(bench: Bench) -> None:
     bench.records = [record()]
     bench.told(SLICE, full=True, gpus=[GPU])
@@ -154,6 +172,8 @@ def test_a_gpu_server_that_stops_ends_the_slices_and_may_come_back_with_them(ben
     assert bench.view.gpus() == []
     (shown,) = bench.view.own_slices()
     assert (shown["phase"], shown["why"]) == ("ended", f"{STOPPED} Restart the kernel to use the GPU again.")
+    bench.view.lose(SOCKET, "No GPU server is running yet.")
+    assert bench.view.own_slices()[0]["why"] == shown["why"]
     bench.told(SLICE, full=True, gpus=[GPU])
     assert bench.view.own_slices()[0]["phase"] == "idle"
 
