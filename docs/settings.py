@@ -24,6 +24,8 @@ from gpu_server.sizes import MemorySize, format_size
 PACKAGES = (gpu_server, jupyter_tfusion)
 WHERE = {
     "TFusionServer": "`~/.config/tfusion/tfusion_server_config.py`, or the file that `tfusion serve --config` names",
+    "KernelProfiles": "`jupyter_tfusion_config.py`, in one of Jupyter's configuration folders",
+    "TFusionExtension": "`jupyter_server_config.py` or `jupyter_tfusion_config.py`",
 }
 ELSEWHERE = "`jupyter_server_config.py`"
 OPTIONAL = ("gpu_server.telemetry",)  # needs an extra
