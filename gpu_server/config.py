@@ -86,6 +86,19 @@ class TFusionServer(Configurable):
         help="Seconds that one kernel may run; then its session is ended with a sentence for the learner. Others' work "
         "on the same GPU stretches a kernel, so leave room. 0: no limit.",
     ).tag(config=True)
+    run_limit_s = Float(
+        0.0,
+        min=0.0,
+        help="Seconds that a slice may keep the GPU at work without a pause of a second, waiting for its turn included; "
+        "then its sessions are ended with a sentence for the learner. 0: no limit.",
+    ).tag(config=True)
+    idle_expiry_s = Float(
+        0.0,
+        min=0.0,
+        help="Seconds without work for the GPU after which a slice's sessions are ended: their memory, on the GPU and "
+        "on the host, and their workers are given back, and the kernel needs a restart to use the GPU again. JupyterLab "
+        "warns before. 0: never.",
+    ).tag(config=True)
     socket = Unicode(
         "",
         help="Path of the control socket. Its folder is the daemon's own: private (mode 0700), and home of the "
@@ -182,6 +195,8 @@ class TFusionServer(Configurable):
         "embedded_idle_s",
         "worker_stop_grace_s",
         "kernel_limit_s",
+        "run_limit_s",
+        "idle_expiry_s",
         "cooling_s",
     )
     def _finite(self, proposal: Any) -> float:

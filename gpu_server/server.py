@@ -24,6 +24,7 @@ from gpu_server.sessions import STOPPING, SessionManager
 from gpu_server.sizes import format_size
 from gpu_server.slices import GpuCapacity, Slice, SliceLimits, SliceRegistry
 from gpu_server.state import StateWatch
+from gpu_server.time_limits import TimeLimits
 from gpu_server.turns import NS_PER_S, Turns, swap_budget
 from gpu_server.worker_pool import WorkerPool
 from gpu_server.workers import WORKER_COMMAND, WorkerProcess, start_worker
@@ -107,6 +108,7 @@ class GpuServer:
             clock=self.clock,
             on_bad_end=self.state.session_ended,
         )
+        self.time_limits = TimeLimits(self, idle_s=config.idle_expiry_s, run_s=config.run_limit_s)
         self._expiry_changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: set[asyncio.Task[None]] = set()
@@ -120,7 +122,8 @@ class GpuServer:
             make_private(spill_folder)
         for pool in self.pools.values():
             pool.fill()
-        self._tasks = [asyncio.create_task(self._expire()), asyncio.create_task(self._trim_cache())]
+        clockwork = (self._expire(), self._trim_cache(), self.time_limits.watch())
+        self._tasks = [asyncio.create_task(work) for work in clockwork]
 
     async def close(self) -> None:
         """Ends all slices, sessions and workers."""
@@ -202,6 +205,10 @@ class GpuServer:
         reason = f"The slice was reset by {by}; restart the kernel to use the GPU again."
         # Shielded: the caller may hang up, the sessions end all the same.
         await asyncio.shield(self._in_background(self.sessions.reset_slice(slice_id, reason)))
+
+    def end_sessions(self, slice_id: str, reason: str) -> None:
+        """Ends the slice's sessions with a sentence for the learner; the slice stays open."""
+        self._in_background(self.sessions.reset_slice(slice_id, reason))
 
     def gpu_used_bytes(self, gpu_uuid: str) -> int:
         """What all sessions on a GPU hold of its memory; not what of theirs is swapped out."""

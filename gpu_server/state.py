@@ -71,7 +71,6 @@ def _slice(server: GpuServer, owner: Slice, work: SliceWork) -> pb.Slice:
     waiting = min((s for s in states if s.place), key=lambda s: s.place or 0, default=None)
     swapped = sum(s.swapped_bytes for s in states)
     phase = _phase([s.phase for s in states], swapped, sum(s.resident_bytes for s in states))
-    works = any(s.phase not in (Phase.IDLE, Phase.SWAPPED_OUT, Phase.SWAPPING_OUT) for s in states)
     # Both clocks are CLOCK_MONOTONIC.
     idle_since = work.worked_ns / NS_PER_S if work.worked_ns else owner.opened_at
     return pb.Slice(
@@ -94,8 +93,8 @@ def _slice(server: GpuServer, owner: Slice, work: SliceWork) -> pb.Slice:
         why=ended.sentence if ended else next((s.why for s in states if s.why), ""),
         gpu_s=work.use.gpu_ns / NS_PER_S,
         waited_s=work.use.waited_ns / NS_PER_S,
-        idle_s=0.0 if works else max(0.0, now - idle_since),
-        ends_in_s=-1.0,
+        idle_s=0.0 if work.works else max(0.0, now - idle_since),
+        ends_in_s=server.time_limits.ends_in_s(work),
         ended_s=max(0.0, now - ended.at) if ended else 0.0,
     )
 

@@ -78,6 +78,11 @@ class SliceWork:
     use: SliceUse = field(default_factory=SliceUse)
     worked_ns: int = 0
 
+    @property
+    def works(self) -> bool:
+        """Whether it has work now, or comes back for some."""
+        return any(s.phase not in (Phase.IDLE, Phase.SWAPPED_OUT, Phase.SWAPPING_OUT) for s in self.states)
+
 
 @dataclass(eq=False)
 class _Member:
