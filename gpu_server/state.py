@@ -28,6 +28,9 @@ BACKLOG = 16
 UTILIZATION_STEP = 5
 """Per cent: a GPU that is as busy as before, give or take so much, has not changed."""
 
+DEADLINE_STEP_S = 5.0
+"""A deadline of a limit that has moved by less has not changed."""
+
 ENDED = "ended"
 _MOST_FIRST = (
     Phase.RUNNING,
@@ -109,9 +112,11 @@ def _phase(phases: Sequence[Phase], swapped: int, resident: int) -> Phase:
 
 def _seen_of_slice(s: pb.Slice) -> tuple[object, ...]:
     """What people see of it; time that just goes by is left out, and time at work is shown in seconds."""
+    # The age goes by as the time to the end does: their sum moves only if the end does.
+    ends = round((s.age_s + s.ends_in_s) / DEADLINE_STEP_S) if s.ends_in_s >= 0 else None
     return (
         s.name, s.used_bytes, s.resident_bytes, s.swapped_bytes, s.sessions, s.phase, s.place, s.why,
-        int(s.gpu_s), int(s.waited_s), s.ends_in_s >= 0, s.idle_s == 0,
+        int(s.gpu_s), int(s.waited_s), ends, s.idle_s == 0,
     )  # fmt: skip
 
 

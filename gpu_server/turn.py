@@ -98,6 +98,8 @@ class Turn:
     def report(self, now_ns: int) -> Report:
         """What the worker says of itself; ``now_ns`` is time.monotonic_ns()."""
         words = self._words
+        # First of all: what it says of its memory below is then at least as new as the order that it acknowledges.
+        accepted = words[_ACCEPTED]
         flags = words[_REPORT_FLAGS]
         # Looked at on both sides of the resident bytes: what moves just now may count twice, never not at all.
         swapped = words[_SWAPPED]
@@ -111,10 +113,12 @@ class Turn:
             busy_ns=self._account.busy_ns(self._slot, now_ns),
             swapped_bytes=max(swapped, words[_SWAPPED]),
             resident_bytes=resident,
+            stored_bytes=words[_STORED],
+            spilled_bytes=words[_SPILLED],
             fixed_bytes=words[_FIXED],
             wanted_bytes=wanted,
             want_number=want,
-            allowance_bytes=words[_ACCEPTED],
+            allowance_bytes=accepted,
             stopped=bool(flags & _STOPPED),
             swap_failed=bool(flags & _SWAP_FAILED),
         )

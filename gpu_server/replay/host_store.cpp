@@ -132,13 +132,16 @@ std::uint64_t HostStore::free_bytes(const Area& area) const {
     if (area.blocks[i].state != Block::failed)
       pages += block_pages_ - static_cast<unsigned>(std::popcount(area.blocks[i].used));
   }
-  return pages * kPageBytes;
+  // What is in use above the limit counts: a budget that was lowered is still a budget for all.
+  const std::uint64_t most = area.limit * block_bytes_, used = used_bytes(area);
+  return std::min(pages * kPageBytes, most > used ? most - used : 0);
 }
 
 // Takes up to `bytes`; says how many it got. Blocks that are ready come first.
 std::uint64_t HostStore::take_from(std::unique_lock<std::mutex>& lock, Area& area, std::uint64_t bytes,
                                    std::vector<HostRun>* runs) {
   std::uint64_t got = 0;
+  bytes = std::min(bytes, free_bytes(area));
   for (const bool ready : {true, false}) {
     for (std::uint32_t i = 0; i < area.limit && got < bytes; ++i) {
       if (std::popcount(area.blocks[i].used) == static_cast<int>(block_pages_) ||

@@ -77,6 +77,7 @@ class HostStore {
   off_t offset_of(std::uint32_t block) const { return static_cast<off_t>(block * block_bytes_); }
   bool open(Area& area);
   void set_limit(Area& area, std::uint64_t blocks);
+  std::uint64_t used_bytes(const Area& area) const { return area.on_disk ? spilled_bytes_ : stored_bytes_; }
   std::uint64_t free_bytes(const Area& area) const;
   std::uint64_t take_from(std::unique_lock<std::mutex>& lock, Area& area, std::uint64_t bytes,
                           std::vector<HostRun>* runs);

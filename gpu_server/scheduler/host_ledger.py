@@ -1,9 +1,9 @@
 """Where swapped memory may go: pinned host memory (the store) first, disk (spill) beyond that. Nothing twice.
 
 What must hold at every moment: the grants of store sum to at most its budget, those of spill to at most theirs.
-A grant is lowered no further than what the session's swapped bytes, or those that are just going out, may occupy in
-it; down to that the lowering counts at once, because the worker has nothing there. Which part of the swapped bytes
-lies in the store and which on disk is not reported, so either may be all of them.
+A grant is lowered no further than what the session has in it; while something is going out, which may go to either
+place, no further than all that it has on the host then. Down to that the lowering counts at once, because the worker
+has nothing there.
 
 Pinning memory takes long. While the slices of a GPU were promised more than it has, a session therefore gets a grant
 of store for all that it could swap ahead of need, as far as the budget lasts; whoever has to swap now takes it back.
@@ -63,11 +63,11 @@ class HostLedger:
                     store_free -= more
 
     def _lower(self, s: Session, oversubscribed: bool) -> None:
-        occupied = self._occupied(s)
         if not s.take_bytes:
-            s.spill_bytes = min(s.spill_bytes, self._up(occupied))
+            s.spill_bytes = min(s.spill_bytes, self._up(self._occupied(s, s.report.spilled_bytes)))
         ahead = _movable(s) + s.report.swapped_bytes if oversubscribed else 0
-        kept = self._up(max(ahead, s.report.swapped_bytes + s.take_bytes, occupied))
+        stored = self._occupied(s, s.report.stored_bytes)
+        kept = self._up(max(ahead, s.report.swapped_bytes + s.take_bytes, stored))
         if not oversubscribed or s.store_bytes - kept > LOWERED_PIECES * self._piece:
             s.store_bytes = min(s.store_bytes, kept)
 
@@ -79,7 +79,9 @@ class HostLedger:
                 break
             if s is needy:
                 continue
-            used = max(self._occupied(s), self._goal(s) if s.take_bytes else s.report.swapped_bytes)
+            used = self._occupied(s, s.report.stored_bytes)
+            if s.take_bytes:
+                used = max(used, self._goal(s) - s.spill_bytes)
             unused = s.store_bytes - self._up(used)
             if unused > 0:
                 back = min(unused, missing - freed)
@@ -87,10 +89,11 @@ class HostLedger:
                 freed += back
         return freed
 
-    def _occupied(self, s: Session) -> int:
-        """What it has on the host or may be putting there now: a worker that swaps out moves whole pieces."""
+    def _occupied(self, s: Session, there: int) -> int:
+        """What it has in one of the places, where it told of ``there``, or may be putting there now: a worker that
+        swaps out moves whole pieces."""
         out = s.outgoing_bytes()
-        return s.report.swapped_bytes + (out + self._piece - PAGE_BYTES if out else 0)
+        return max(there, s.report.swapped_bytes + out + self._piece - PAGE_BYTES) if out else there
 
     def _goal(self, s: Session) -> int:
         """Room for what is to go out, and what may go out with it."""

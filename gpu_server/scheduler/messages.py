@@ -26,6 +26,10 @@ class Report:
     """Of that, what cannot be swapped (arrays)."""
     swapped_bytes: int
     """Its memory that lies on the host."""
+    stored_bytes: int
+    """Room that it takes in its store; at least what it took by the order that it acknowledges."""
+    spilled_bytes: int
+    """The same on disk."""
     wanted_bytes: int
     """More that it needs at once to go on (an allocation that waits); 0 if none."""
     allowance_bytes: int

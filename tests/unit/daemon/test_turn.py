@@ -84,6 +84,7 @@ def test_an_order_is_on_the_page_before_its_number_and_rings(turn: Turn, words: 
 def test_a_report_is_what_the_worker_wrote(turn: Turn, words: memoryview) -> None:
     words[21] = 4
     words[8], words[9], words[10], words[11], words[12], words[13] = 1 | 4, 5, 100, 64, 32, 16
+    words[14], words[15] = 14, 2
     assert turn.report(0) == Report(
         waiting=True,
         busy=False,
@@ -91,6 +92,8 @@ def test_a_report_is_what_the_worker_wrote(turn: Turn, words: memoryview) -> Non
         resident_bytes=64,
         fixed_bytes=32,
         swapped_bytes=16,
+        stored_bytes=14,
+        spilled_bytes=2,
         wanted_bytes=5,
         want_number=4,
         allowance_bytes=100,

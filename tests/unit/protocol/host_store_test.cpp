@@ -176,6 +176,19 @@ TEST(what_is_in_use_above_a_smaller_budget_stays_until_it_is_given_back) {
   CHECK(pinned.bytes == kBlock);
 }
 
+TEST(what_is_in_use_above_a_smaller_budget_counts) {
+  Pinned pinned;
+  HostStore store(pinned.pins(), "");
+  store.set_budget(2 * kBlock, 0);
+  auto low = store.take(kBlock), high = store.take(kBlock);
+  CHECK(low && high);
+  store.give_back(*low);
+  store.set_budget(kBlock, 0);
+  CHECK(!store.take(kPage));
+  store.give_back(*high);
+  CHECK(store.take(kBlock).has_value());
+}
+
 TEST(a_pause_lets_everything_go_and_it_is_pinned_again_afterwards) {
   Pinned pinned;
   HostStore store(pinned.pins(), "");

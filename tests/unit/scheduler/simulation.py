@@ -66,6 +66,8 @@ class Worker:
             resident_bytes=self.resident,
             fixed_bytes=self.fixed,
             swapped_bytes=self.swapped,
+            stored_bytes=self.swapped,
+            spilled_bytes=self.swapped,
             wanted_bytes=self.wanted,
             allowance_bytes=self.order.allowance_bytes if self.order else 0,
             stopped=self.stopped,

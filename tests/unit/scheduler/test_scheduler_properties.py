@@ -66,6 +66,8 @@ class ModelWorker:
             resident_bytes=self.resident,
             fixed_bytes=self.fixed,
             swapped_bytes=self.swapped,
+            stored_bytes=self.in_store,
+            spilled_bytes=self.in_spill,
             wanted_bytes=self.wanted,
             want_number=self.want_number,
             allowance_bytes=self.order.allowance_bytes if self.order else 0,

@@ -22,6 +22,8 @@ IDLE = Report(
     resident_bytes=0,
     fixed_bytes=0,
     swapped_bytes=0,
+    stored_bytes=0,
+    spilled_bytes=0,
     wanted_bytes=0,
     allowance_bytes=0,
     stopped=False,
@@ -47,6 +49,8 @@ class Bench:
     def says(self, name: str, **changes: object) -> Order:
         """A report, with the newest allowance acknowledged if the change says nothing else."""
         changes.setdefault("allowance_bytes", self.orders[name].allowance_bytes)
+        if "swapped_bytes" in changes:
+            changes.setdefault("stored_bytes", changes["swapped_bytes"])
         self.reports[name] = replace(self.reports[name], **changes)  # type: ignore[arg-type]
         self._take(self.machine.look(self.now, {name: self.reports[name]}))
         return self.orders[name]
