@@ -2,8 +2,8 @@
 
 Layout, little-endian u64 words: word 0 is the limit in bytes; then, a word per slot each, the bytes that the slot's
 worker holds, the nanoseconds for which it had work for the GPU, since when it has some now (CLOCK_MONOTONIC, 0: it
-has none), how many calls it has replayed, and the most bytes that all slots had together right after it took some. A
-worker writes only words of its own slot and refuses an allocation with which the sum of all bytes would pass the
+has none), how many calls it has replayed, the most bytes that all slots had together right after it took some, and how
+many calls its client refused. A worker writes only words of its own slot and refuses an allocation with which the sum of all bytes would pass the
 limit. The daemon makes the account, gives each worker its file descriptor and slot, zeroes a slot when its worker is
 gone and all peaks at a mark, and reads the words for ListSlices, ListGpus and observers.
 
@@ -17,9 +17,9 @@ import mmap
 import os
 
 SLOTS = 64
-SIZE_BYTES = 8 * (1 + 5 * SLOTS)
+SIZE_BYTES = 8 * (1 + 6 * SLOTS)
 MARKS = 8  # that peaks are known of
-_USED, _BUSY, _SINCE, _CALLS, _PEAK = (1 + kind * SLOTS for kind in range(5))
+_USED, _BUSY, _SINCE, _CALLS, _PEAK, _REFUSED = (1 + kind * SLOTS for kind in range(6))
 
 
 _NO_PEAKS = memoryview(bytes(8 * SLOTS)).cast("Q")
@@ -63,6 +63,10 @@ class Account:
         """How many calls the worker of ``slot`` has replayed."""
         return self._words[_CALLS + slot]
 
+    def refused(self, slot: int) -> int:
+        """How many calls the client of ``slot`` refused: to functions that this virtual GPU does not have."""
+        return self._words[_REFUSED + slot]
+
     def set_mark(self) -> None:
         """Begins a new measurement of the peak."""
         self._gather_peaks()
@@ -79,7 +83,7 @@ class Account:
     def clear(self, slot: int) -> None:
         """Forgets what a worker held and did. Precondition: that worker's process is gone."""
         self._gather_peaks()
-        for kind in (_USED, _BUSY, _SINCE, _CALLS, _PEAK):
+        for kind in (_USED, _BUSY, _SINCE, _CALLS, _REFUSED, _PEAK):
             self._words[kind + slot] = 0
 
     def _gather_peaks(self) -> None:

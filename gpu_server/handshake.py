@@ -13,7 +13,7 @@ from dataclasses import dataclass
 MAGIC = b"TFUSION\0"
 OBSERVER_MAGIC = b"TFUSOBS\0"  # observation.hpp: asks how the slice is doing, and wants no session
 MARK_MAGIC = b"TFUSMRK\0"  # the same, and sets a mark
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 
 HELLO = struct.Struct("<8sII64s128s64s")
 WELCOME = struct.Struct("<8sIIQQ512s")

@@ -67,6 +67,11 @@ class ServerCollector(Collector):
         waited = CounterMetricFamily("tfusion_slice_waited_seconds", "Time spent waiting.", labels=_SLICE)
         grants = CounterMetricFamily("tfusion_slice_grants", "How often it was let run.", labels=_SLICE)
         revoked = CounterMetricFamily("tfusion_slice_revocations", "How often it was stopped.", labels=_SLICE)
+        refused = CounterMetricFamily(
+            "tfusion_slice_refused_calls",
+            "Calls to functions that a virtual GPU does not have.",
+            labels=_SLICE,
+        )
         moved = CounterMetricFamily("tfusion_slice_swap_bytes", "Bytes swapped.", labels=_DIRECTION)
         took = CounterMetricFamily("tfusion_slice_swap_seconds", "Time that swaps took.", labels=_DIRECTION)
         for slice_id, use in server.turns.uses().items():
@@ -83,13 +88,26 @@ class ServerCollector(Collector):
             waited.add_metric(labels, use.waited_ns / NS_PER_S)
             grants.add_metric(labels, use.grants)
             revoked.add_metric(labels, use.revocations)
+            refused.add_metric(labels, use.refused)
             for direction, size, ns in (
                 ("out", use.swaps.out_bytes, use.swaps.out_ns),
                 ("in", use.swaps.in_bytes, use.swaps.in_ns),
             ):
                 moved.add_metric([*labels, direction], size)
                 took.add_metric([*labels, direction], ns / NS_PER_S)
-        yield from (limit, resident, swapped, spilled, gpu_time, waited, grants, revoked, moved, took)
+        yield from (
+            limit,
+            resident,
+            swapped,
+            spilled,
+            gpu_time,
+            waited,
+            grants,
+            revoked,
+            refused,
+            moved,
+            took,
+        )
 
 
 class _MetricsHandler(tornado.web.RequestHandler):

@@ -58,6 +58,7 @@ class SliceUse:
     waited_ns: int = 0
     grants: int = 0
     revocations: int = 0
+    refused: int = 0  # calls to functions that the virtual GPU does not have
     swaps: Swaps = field(default_factory=Swaps)
 
     def __add__(self, other: SliceUse) -> SliceUse:
@@ -66,6 +67,7 @@ class SliceUse:
             self.waited_ns + other.waited_ns,
             self.grants + other.grants,
             self.revocations + other.revocations,
+            self.refused + other.refused,
             self.swaps + other.swaps,
         )
 
@@ -98,7 +100,8 @@ class _Member:
     measured: Swaps = field(default_factory=Swaps)  # that the scheduler knows the speed of
 
     def use(self, gpu_ns: int) -> SliceUse:
-        return SliceUse(gpu_ns, self.turn.waited_ns, self.grants, self.revocations, self.turn.swaps)
+        refused = self.account.refused(self.slot)
+        return SliceUse(gpu_ns, self.turn.waited_ns, self.grants, self.revocations, refused, self.turn.swaps)
 
 
 class Turns:

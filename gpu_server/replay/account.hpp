@@ -26,8 +26,11 @@ class SliceAccount {
   std::uint64_t mine() const;
   std::uint64_t limit() const { return limit_bytes_; }
 
-  // How many calls this session has made, for people to see.
-  void tell_calls(std::uint64_t calls) { page_->calls[slot_].store(calls, std::memory_order_relaxed); }
+  // How many calls this session has made, and how many more its client refused, for people to see.
+  void tell_calls(std::uint64_t calls, std::uint64_t refused) {
+    page_->calls[slot_].store(calls, std::memory_order_relaxed);
+    page_->refused[slot_].store(refused, std::memory_order_relaxed);
+  }
 
   // This session's time with GPU work under way, on CLOCK_MONOTONIC in ns: all of it that is over, and since
   // when there is some now. Only the beginning and the end of such a time are written, whoever reads adds
@@ -44,6 +47,7 @@ class SliceAccount {
     std::atomic<std::uint64_t> busy_since_ns[kSlots];  // 0: not busy
     std::atomic<std::uint64_t> calls[kSlots];
     std::atomic<std::uint64_t> peak_bytes[kSlots];  // most that the slice had right after this slot took some
+    std::atomic<std::uint64_t> refused[kSlots];
   };
   Page* page_;
   unsigned slot_;

@@ -156,7 +156,7 @@ void Session::replay_all() {
         idle_turns_ = 0;
         if (++since_poll == 32) {
           since_poll = 0;
-          account_.tell_calls(call_count_);
+          tell_calls();
           pending_.poll();
         }
         break;
@@ -192,7 +192,7 @@ void Session::idle_wait() {
   const bool work_pending = !pending_.empty();
   if (idle_turns_++ == 0) {
     idle_since_ns_ = now_ns();
-    account_.tell_calls(call_count_);
+    tell_calls();
     pace_.rest();
   }
   const std::uint64_t idle_ns = now_ns() - idle_since_ns_;
@@ -246,6 +246,10 @@ void Session::ring_if_due(std::uint64_t now) {
   if (!account_.busy()) return;
   rung_ns_ = now;
   turn_.ring();
+}
+
+void Session::tell_calls() {
+  account_.tell_calls(call_count_, shared().control().refused_calls.load(std::memory_order_relaxed));
 }
 
 void Session::publish_use() {

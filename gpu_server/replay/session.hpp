@@ -257,6 +257,7 @@ class Session {
   void end_kept();
   bool take_reply_slot(const Command& command);
   void idle_wait();
+  void tell_calls();
   void look_for_work();
   void release_ended_streams();
   void finish(const Ending& ending);

@@ -17,7 +17,7 @@
 namespace tfusion::protocol {
 
 inline constexpr char kHelloMagic[8] = {'T', 'F', 'U', 'S', 'I', 'O', 'N', '\0'};
-inline constexpr std::uint32_t kProtocolVersion = 3;
+inline constexpr std::uint32_t kProtocolVersion = 4;
 
 struct Hello {
   char magic[8];

@@ -104,6 +104,7 @@ struct Control {
   alignas(64) std::atomic<std::uint32_t> space_waiters;  // client threads that wait for ring space or a chunk
   std::atomic<std::uint32_t> space_epoch;                // their futex word; bumped by the worker
   alignas(64) std::atomic<std::uint32_t> chunk_busy[kChunks];
+  std::atomic<std::uint32_t> refused_calls;  // by the client: calls that this virtual GPU does not support
   alignas(64) HostCall host_call;
   alignas(64) DeviceText text;
   alignas(64) WorkerStatus status;

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "log.hpp"
+#include "process.hpp"
 
 namespace tfusion::hook {
 
@@ -18,6 +19,8 @@ int refuse(const char* function) {
     std::lock_guard lock(mutex);
     first = named.insert(function).second;
   }
+  if (process_state.load(std::memory_order_acquire) == ProcessState::ready)
+    shared.control().refused_calls.fetch_add(1, std::memory_order_relaxed);
   if (first) log("%s is not supported by this virtual GPU (see docs/support.md)", function);
   return CUDA_ERROR_NOT_SUPPORTED;
 }

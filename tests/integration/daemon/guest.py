@@ -141,6 +141,11 @@ class Guest:
         self.cu("cuGetErrorString")(46, ctypes.byref(sentence))
         return (sentence.value or b"").decode()
 
+    def unknown(self) -> str:
+        """Calls something that no virtual GPU has."""
+        self.cu("cuProfilerInitialize")(None, None, 0)
+        return "known"
+
     def sync(self) -> str:
         self.cu("cuCtxSynchronize")()
         return "synchronised"

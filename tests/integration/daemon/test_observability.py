@@ -65,6 +65,23 @@ def test_metrics_tell_memory_time_and_swaps_of_each_slice(busy: Any) -> None:
         urllib.request.urlopen(f"http://127.0.0.1:{port}/")
 
 
+def test_metrics_count_calls_that_a_virtual_gpu_does_not_have(configured: Any) -> None:
+    host = configured("64MiB", metrics_address="127.0.0.1:0")
+    guest = host.guest()
+    guest.ask("start")
+    for _ in range(3):
+        assert guest.ask("unknown") == "error 801"
+    guest.ask("sync")
+    port = next(line.split()[-1] for line in host.log.read_text().splitlines() if "metrics at port" in line)
+
+    def refused() -> list[float]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            families = {f.name: f for f in text_string_to_metric_families(answer.read().decode())}
+        return [s.value for s in families["tfusion_slice_refused_calls"].samples]
+
+    host.until(lambda: refused() == [3])
+
+
 def test_the_status_shows_what_is_where_and_the_story_why(busy: Any) -> None:
     table = command(busy, "status")
     assert "ON GPU + HOST" in table

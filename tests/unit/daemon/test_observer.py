@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from gpu_server.errors import ServerUnreachable, WrongToken
-from gpu_server.handshake import HELLO, Hello, Welcome, WelcomeStatus
+from gpu_server.handshake import HELLO, PROTOCOL_VERSION, Hello, Welcome, WelcomeStatus
 from gpu_server.observation import SIZE_BYTES, Observation
 from gpu_server.observer import NotUnderASlice, observe, wait_until_done
 
@@ -95,7 +95,11 @@ def test_without_a_slice_there_is_nobody_to_ask(missing: str) -> None:
         (ACCEPTED + STATE[:-1], ServerUnreachable, "another version"),
         (ACCEPTED + STATE + b"x", ServerUnreachable, "another version"),
         (b"x" * 20_000, ServerUnreachable, "another version"),
-        (ACCEPTED.replace(b"\3\0\0\0", b"\2\0\0\0", 1) + STATE, ServerUnreachable, "another version"),
+        (
+            ACCEPTED.replace(PROTOCOL_VERSION.to_bytes(4, "little"), b"\2\0\0\0", 1) + STATE,
+            ServerUnreachable,
+            "another version",
+        ),
     ],
     ids=["ended", "stopping", "nothing", "cut", "no state", "short", "long", "nonsense", "older"],
 )
