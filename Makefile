@@ -1,7 +1,7 @@
 # What one does with a checkout: each target prepares what it needs by itself, in .venv.
 #
 #   make demo       three learners at once on one GPU (the software GPU where there is none)
-#   make test       unit and integration tests, on the software GPU
+#   make test       unit, integration and browser tests, on the software GPU
 #   make test-gpu   the tests that need an NVIDIA GPU
 #   make support    the same as test, and docs/support.md says what it saw of each driver function
 #   make fuzz       the worker's decoder against made-up commands, 60 s under AddressSanitizer (FUZZ_SECONDS=...)
@@ -24,7 +24,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
-TESTS ?= tests/unit tests/integration
+TESTS ?= tests/unit tests/integration tests/browser
 ROOT := $(CURDIR)
 BIN := $(abspath $(VENV))/bin
 STAMPS := $(abspath $(VENV))/.stamps
@@ -36,6 +36,8 @@ CXX_FILES = $(shell find $(CXX_DIRS) \( -name '*.cpp' -o -name '*.hpp' -o -name 
 # What the installed package is made of.
 SOURCES := $(shell find jupyter_tfusion jupyter-config gpu_server kernel_hook cmake -type f \
 	-not -name '*.pyc' -not -name '*_pb2*' -not -name '.*') \
+	$(shell find labextension -type f -not -path '*/node_modules/*' -not -path '*/lib/*' -not -path '*/dist/*' \
+	  -not -path '*/test/*' -not -path '*/__pycache__/*' -not -name 'dist.sha256' -not -name '*.tsbuildinfo') \
 	CMakeLists.txt $(wildcard README.md LICENSE)
 
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
@@ -45,7 +47,7 @@ export TFUSION_WERROR ?= ON
 # A run must not depend on what the surrounding shell is configured for.
 unexport PYTHONPATH PYTHONHOME LD_PRELOAD TFUSION_SERVER
 
-.PHONY: help install demo test test-gpu support fuzz lint lint-python lint-cpp tidy format bench bench-gpu bench-sharing clean
+.PHONY: help install demo test test-ts test-gpu support fuzz lint lint-python lint-cpp lint-ts tidy format bench bench-gpu bench-sharing clean
 help:
 	@sed -n '3,13s/^# \{0,3\}//p' Makefile
 
@@ -80,6 +82,13 @@ $(STAMPS)/package: $(SOURCES) pyproject.toml $(STAMPS)/build
 $(STAMPS)/test: pyproject.toml $(STAMPS)/venv
 	@$(PIP) install --quiet --group test && touch $@
 
+# The lab extension's tools. Node comes from a wheel of the build group.
+LAB = $(BIN)/python labextension/build.py
+$(STAMPS)/node: labextension/package.json labextension/yarn.lock $(STAMPS)/build
+	@echo "Installing what the lab extension is built and tested with into labextension/node_modules"
+	@$(LAB) install --immutable >$(STAMPS)/node.log 2>&1 || { cat $(STAMPS)/node.log >&2; exit 1; }
+	@touch $@
+
 $(RUN_DIR):
 	@mkdir -p $@
 
@@ -89,8 +98,12 @@ demo: $(STAMPS)/package | $(RUN_DIR)
 	@cd $(RUN_DIR) && $(BIN)/python $(ROOT)/examples/demo.py
 
 PYTEST = cd $(RUN_DIR) && $(BIN)/python -m pytest -c $(ROOT)/pyproject.toml --rootdir=$(ROOT)
-test: $(STAMPS)/package $(STAMPS)/test | $(RUN_DIR)
+# With TESTS=... only those, without Jest.
+test: $(if $(filter file,$(origin TESTS)),test-ts) $(STAMPS)/package $(STAMPS)/test | $(RUN_DIR)
 	@$(PYTEST) -n $(JOBS) --dist=loadgroup -m 'not gpu' $(patsubst tests/%,$(ROOT)/tests/%,$(TESTS))
+
+test-ts: $(STAMPS)/node
+	@$(LAB) run test
 
 # What the tests see of each driver function, for docs/support.md. COLUMN="NVIDIA H200" SUPPORT_MARK=gpu on a GPU host.
 SUPPORT_MARK ?= not gpu
@@ -108,7 +121,7 @@ FUZZ_SECONDS ?= 60
 fuzz: $(STAMPS)/build
 	@PATH="$(BIN):$$PATH" $(BIN)/python tests/fuzz/run.py --build build/fuzz --seconds $(FUZZ_SECONDS)
 
-lint: lint-python lint-cpp
+lint: lint-python lint-cpp lint-ts
 
 lint-python: $(STAMPS)/lint $(STAMPS)/build $(STAMPS)/package
 	@$(BIN)/ruff check .
@@ -119,14 +132,17 @@ lint-python: $(STAMPS)/lint $(STAMPS)/build $(STAMPS)/package
 lint-cpp: $(STAMPS)/lint
 	@$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
 
+lint-ts: $(STAMPS)/node
+	@$(LAB) run lint
+
 # Some ten seconds a file, a hundred and more files: not part of lint.
 tidy: $(STAMPS)/lint $(STAMPS)/package
 	@commands=$$(ls -t build/*/compile_commands.json | head -1); \
 	sed -n 's/^ *"file": "\(.*\)",\{0,1\}$$/\1/p' $$commands | grep -v '/build/' | sort -u | \
 	  xargs -r -P $(JOBS) -n 1 $(BIN)/clang-tidy --quiet -p $$(dirname $$commands)
 
-format: $(STAMPS)/lint
-	@$(BIN)/ruff check --fix --exit-zero . ; $(BIN)/ruff format . ; $(BIN)/clang-format -i $(CXX_FILES)
+format: $(STAMPS)/lint $(STAMPS)/node
+	@$(BIN)/ruff check --fix --exit-zero . ; $(BIN)/ruff format . ; $(BIN)/clang-format -i $(CXX_FILES) ; $(LAB) run format
 
 bench: $(STAMPS)/package | $(RUN_DIR)
 	@cd $(RUN_DIR) && $(BIN)/python $(ROOT)/benchmarks/run.py
@@ -141,4 +157,4 @@ bench-sharing: $(STAMPS)/package | $(RUN_DIR)
 	@cd $(RUN_DIR) && $(BIN)/python $(ROOT)/benchmarks/run_sharing.py $(BENCH)
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist labextension/dist labextension/dist.sha256 labextension/lib labextension/node_modules labextension/*.tsbuildinfo .mypy_cache .ruff_cache .pytest_cache .hypothesis
