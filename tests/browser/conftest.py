@@ -249,7 +249,7 @@ class Screen:
     def launch(self, kernel: str) -> None:
         """Chooses a kernel for a notebook in the launcher, opening one if need be."""
         if not self.page.locator(".jp-Launcher").is_visible():
-            self.page.evaluate("() => jupyterapp.commands.execute('launcher:create')")
+            self.page.evaluate("() => void jupyterapp.commands.execute('launcher:create')")
         card = f'.jp-Launcher:visible .jp-LauncherCard[data-category="Notebook"][title^="{kernel}"]'
         self.page.locator(card).click()
         self.wait_for_kernel()
@@ -289,7 +289,7 @@ class Screen:
         return self.page.locator(".lm-DockPanel-tabBar .lm-mod-current .lm-TabBar-tabLabel").inner_text()
 
     def theme(self, name: str) -> None:
-        self.page.evaluate("name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)
+        self.page.evaluate("name => void jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)
         dark = "true" if "Light" in name else "false"
         expect(self.page.locator("body")).to_have_attribute("data-jp-theme-light", dark)
 
