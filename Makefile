@@ -2,6 +2,7 @@
 #
 #   make demo       three learners at once on one GPU (the software GPU where there is none)
 #   make test       unit, integration and browser tests, on the software GPU
+#   make pictures   the browser tests, and the pictures in docs/images anew
 #   make test-gpu   the tests that need an NVIDIA GPU
 #   make support    the same as test, and docs/support.md says what it saw of each driver function
 #   make fuzz       the worker's decoder against made-up commands, 60 s under AddressSanitizer (FUZZ_SECONDS=...)
@@ -47,9 +48,9 @@ export TFUSION_WERROR ?= ON
 # A run must not depend on what the surrounding shell is configured for.
 unexport PYTHONPATH PYTHONHOME LD_PRELOAD TFUSION_SERVER
 
-.PHONY: help install demo test test-ts test-gpu support fuzz lint lint-python lint-cpp lint-ts tidy format bench bench-gpu bench-sharing clean
+.PHONY: help install demo test test-ts pictures test-gpu support fuzz lint lint-python lint-cpp lint-ts tidy format bench bench-gpu bench-sharing clean
 help:
-	@sed -n '3,13s/^# \{0,3\}//p' Makefile
+	@sed -n '3,14s/^# \{0,3\}//p' Makefile
 
 $(STAMPS)/venv:
 	@command -v $(PYTHON) >/dev/null || { \
@@ -99,8 +100,13 @@ demo: $(STAMPS)/package | $(RUN_DIR)
 
 PYTEST = cd $(RUN_DIR) && $(BIN)/python -m pytest -c $(ROOT)/pyproject.toml --rootdir=$(ROOT)
 # With TESTS=... only those, without Jest.
-test: $(if $(filter file,$(origin TESTS)),test-ts) $(STAMPS)/package $(STAMPS)/test | $(RUN_DIR)
+test: $(if $(filter file,$(origin TESTS)),test-ts) $(STAMPS)/package $(STAMPS)/test $(STAMPS)/node | $(RUN_DIR)
 	@$(PYTEST) -n $(JOBS) --dist=loadgroup -m 'not gpu' $(patsubst tests/%,$(ROOT)/tests/%,$(TESTS))
+
+# The pictures in docs/images, of the running product.
+pictures: export TFUSION_PICTURES := 1
+pictures: $(STAMPS)/package $(STAMPS)/test $(STAMPS)/node | $(RUN_DIR)
+	@$(PYTEST) $(ROOT)/tests/browser
 
 test-ts: $(STAMPS)/node
 	@$(LAB) run test

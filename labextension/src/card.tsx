@@ -105,6 +105,7 @@ function CardActions(props: ICardProps & { name: string }): React.JSX.Element {
       />
       <Action
         isEnabled={true}
+        isNext={slice.phase === 'ended'}
         label={trans.__('Restart kernel')}
         title={trans.__('Start the kernel anew, with empty GPU memory')}
         onClick={() => run(CommandIds.restartKernel)}
@@ -127,12 +128,14 @@ export function Action(props: {
   label: string;
   title: string;
   describes?: string;
+  /** Whether it is what to do next. */
+  isNext?: boolean;
   onClick: () => void;
 }): React.JSX.Element {
   return (
     <button
       type="button"
-      className="jp-tfusion-action"
+      className={props.isNext === true ? 'jp-tfusion-action jp-tfusion-next' : 'jp-tfusion-action'}
       aria-disabled={!props.isEnabled}
       aria-label={props.describes}
       title={props.title}

@@ -60,6 +60,10 @@ export function Sparkline(props: { parts: readonly number[]; kind: 'gpu' | 'wait
   const { parts, kind } = props;
   const step = WIDTH / Math.max(1, parts.length);
   const y = (part: number) => (HEIGHT - part * (HEIGHT - 1)).toFixed(1);
+  // A line along the bottom would look like something.
+  if (parts.every(part => part === 0)) {
+    return <></>;
+  }
   const line = parts
     .map((part, index) => `H${(index * step).toFixed(1)}V${y(part)}H${((index + 1) * step).toFixed(1)}`)
     .join('');

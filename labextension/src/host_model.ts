@@ -6,6 +6,7 @@ import { Signal } from '@lumino/signaling';
 import type { ISignal } from '@lumino/signaling';
 
 import type { SliceModel } from './model';
+import { aged } from './wire';
 import type { IHost, ITimeline } from './wire';
 
 const LEAST_MS = 1000;
@@ -25,8 +26,10 @@ export class HostModel {
     return this._changed;
   }
 
+  /** As of now. */
   get host(): IHost | undefined {
-    return this._host;
+    const seconds = Math.max(0, Date.now() - this.hostMs) / 1000;
+    return this._host && { ...this._host, slices: this._host.slices.map(slice => aged(slice, seconds)) };
   }
 
   get timeline(): ITimeline | undefined {
@@ -77,6 +80,7 @@ export class HostModel {
     this.isFetching = true;
     try {
       [this._host, this._timeline] = await Promise.all([this.source.host(), this.source.timeline()]);
+      this.hostMs = Date.now();
       this._problem = '';
     } catch (error) {
       // The model of one's own slices asks again when the server is back, and then says that the host has changed.
@@ -99,5 +103,6 @@ export class HostModel {
   private isFetching = false;
   private askAgain = false;
   private fetchedMs = 0;
+  private hostMs = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
 }

@@ -15,6 +15,9 @@ import type { IVGpu } from './tokens';
 import type { ISlice } from './wire';
 import { explanationOf, formatSeconds, memoryOf, stateOf } from './words';
 
+/** How often the times that only time changes are drawn anew. */
+const COUNT_MS = 5000;
+
 /** What the table can be sorted by. */
 export const ORDERS = ['memory', 'gpu', 'waited', 'idle', 'owner'] as const;
 export type Order = (typeof ORDERS)[number];
@@ -53,23 +56,30 @@ export class HostView extends ReactWidget {
   }
 
   override dispose(): void {
+    this.follow(false);
     this.host.dispose();
     super.dispose();
   }
 
   protected override onAfterAttach(message: Message): void {
     super.onAfterAttach(message);
-    this.host.isShown = this.isVisible;
+    this.follow(this.isVisible);
   }
 
   protected override onAfterShow(message: Message): void {
     super.onAfterShow(message);
-    this.host.isShown = true;
+    this.follow(true);
   }
 
   protected override onAfterHide(message: Message): void {
     super.onAfterHide(message);
-    this.host.isShown = false;
+    this.follow(false);
+  }
+
+  private follow(isShown: boolean): void {
+    this.host.isShown = isShown;
+    clearInterval(this.counting);
+    this.counting = isShown ? setInterval(() => this.update(), COUNT_MS) : undefined;
   }
 
   protected override render(): React.JSX.Element {
@@ -148,7 +158,8 @@ export class HostView extends ReactWidget {
           {slice.owner !== '' && <span className="jp-tfusion-owner">{slice.owner}</span>} {name}
         </th>
         <td title={explanationOf(slice, trans)}>
-          <span className="jp-tfusion-dot" aria-hidden="true" /> {stateOf(slice, trans)}
+          <span className="jp-tfusion-dot" aria-hidden="true" />
+          {stateOf(slice, trans)}
           {slice.why !== '' && <p className="jp-tfusion-why">{slice.why}</p>}
         </td>
         <td>
@@ -188,5 +199,6 @@ export class HostView extends ReactWidget {
   }
 
   private readonly host: HostModel;
+  private counting: ReturnType<typeof setInterval> | undefined;
   private order: Order = 'memory';
 }

@@ -11,7 +11,7 @@ import type { ISignal } from '@lumino/signaling';
 
 import { History } from './history';
 import { NotInstalled } from './requests';
-import { NOTICES_SCHEMA, SLICES_SCHEMA, asChange, asNotice } from './wire';
+import { NOTICES_SCHEMA, SLICES_SCHEMA, aged, asChange, asNotice } from './wire';
 import type { IChange, IGpu, INotice, IServer, ISlice, IState } from './wire';
 
 /** First wait before asking again after a failure; doubled each time. */
@@ -21,6 +21,12 @@ const RETRY_MOST_MS = 60_000;
 const STREAM_BACK_MS = 45_000;
 /** An event may arrive behind a state that contains it already, by as many places at the most. */
 const LATE_SERIALS = 100;
+
+/** A slice as the server told of it, and when. */
+interface IKnown {
+  readonly slice: ISlice;
+  readonly atMs: number;
+}
 
 /** An event of Jupyter's stream, as far as we look at it. */
 export interface IEmission {
@@ -76,11 +82,11 @@ export class SliceModel {
     return this._gpus;
   }
 
-  /** By age, the oldest first, so that a card keeps its place. */
+  /** As of now, the oldest first, so that a card keeps its place. */
   get slices(): readonly ISlice[] {
-    return [...this._slices.values()].sort(
-      (a, b) => b.age_s - a.age_s || a.slice_id.localeCompare(b.slice_id)
-    );
+    return [...this._slices.values()]
+      .map(known => this.asOfNow(known))
+      .sort((a, b) => Math.round(b.age_s - a.age_s) || a.slice_id.localeCompare(b.slice_id));
   }
 
   sliceOf(kernelId: string | undefined): ISlice | undefined {
@@ -88,7 +94,7 @@ export class SliceModel {
       return undefined;
     }
     // A kernel whose slice has ended and that got another one has both for a moment.
-    const all = [...this._slices.values()].filter(slice => slice.kernel_id === kernelId);
+    const all = this.slices.filter(slice => slice.kernel_id === kernelId);
     return all.find(slice => slice.phase !== 'ended') ?? all[0];
   }
 
@@ -237,8 +243,13 @@ export class SliceModel {
 
   private put(slice: ISlice): void {
     const before = this._slices.get(slice.slice_id);
-    this.historyOf(slice).note(this.now(), slice, before?.phase === 'idle');
-    this._slices.set(slice.slice_id, slice);
+    const atMs = this.now();
+    this.historyOf(slice).note(atMs, slice, before?.slice.phase === 'idle');
+    this._slices.set(slice.slice_id, { slice, atMs });
+  }
+
+  private asOfNow(known: IKnown): ISlice {
+    return aged(known.slice, Math.max(0, this.now() - known.atMs) / 1000);
   }
 
   private remove(sliceId: string): void {
@@ -263,7 +274,7 @@ export class SliceModel {
   private readonly _changed = new Signal<this, void>(this);
   private readonly _noticed = new Signal<this, INotice>(this);
   private readonly _hostChanged = new Signal<this, void>(this);
-  private readonly _slices = new Map<string, ISlice>();
+  private readonly _slices = new Map<string, IKnown>();
   private readonly _histories = new Map<string, History>();
   private _gpus: readonly IGpu[] = [];
   private _server: IServer = { connected: false, sentence: '' };

@@ -10,7 +10,7 @@ import { CommandIds, canDo } from './commands';
 import { vgpuIcon } from './icons';
 import type { IVGpu } from './tokens';
 import type { ISlice } from './wire';
-import { explanationOf, memoryOf, stateOf } from './words';
+import { explanationOf, formatBytes, memoryOf, stateOf } from './words';
 
 export class RunningSlices implements IRunningSessions.IManager {
   constructor(
@@ -58,8 +58,10 @@ export class RunningSlices implements IRunningSessions.IManager {
       icon: (): LabIcon => (place === undefined ? vgpuIcon : place.isNotebook ? notebookIcon : consoleIcon),
       label: () => place?.name ?? (slice.name || slice.kernel_id.slice(0, 8)),
       labelTitle: () =>
-        [stateOf(slice, trans), explanationOf(slice, trans)].filter(line => line !== '').join('. '),
-      detail: () => `${stateOf(slice, trans)}, ${memoryOf(slice, trans)}`,
+        [stateOf(slice, trans), memoryOf(slice, trans), explanationOf(slice, trans)]
+          .filter(line => line !== '')
+          .join('. '),
+      detail: () => `${stateOf(slice, trans)}, ${formatBytes(slice.used_bytes)}`,
       open: () => void this.commands.execute(CommandIds.openNotebook, { kernelId: slice.kernel_id })
     };
     return canDo('swap-out', slice) ? { ...item, shutdown: () => this.free(slice) } : item;

@@ -11,7 +11,7 @@ import { Pool } from './pool';
 import type { IVGpu } from './tokens';
 import { explanationOf, stateOf } from './words';
 
-/** How often the sparklines move while they are seen and have something to show. */
+/** How often what time alone changes is drawn anew: sparklines, and the time until the idle limit. */
 const SCROLL_MS = 5000;
 
 export class Sidebar extends ReactWidget {
@@ -55,11 +55,11 @@ export class Sidebar extends ReactWidget {
     this.scrolling = undefined;
   }
 
-  /** Moves the sparklines on; no view, no work. */
+  /** Draws it anew now and then; no view, no work. */
   private scroll(): void {
     this.scrolling ??= setInterval(() => {
       const { model } = this.vgpu;
-      if (model.slices.some(slice => !model.historyOf(slice).isEmpty(Date.now()))) {
+      if (model.slices.some(slice => slice.ends_in_s >= 0 || !model.historyOf(slice).isEmpty(Date.now()))) {
         this.update();
       }
     }, SCROLL_MS);

@@ -61,6 +61,20 @@ export interface ISlice {
   readonly ends_in_s: number;
 }
 
+/**
+ * A slice as it is some seconds after the server told of it. While nothing happens the server says nothing, so what
+ * only time changes is counted on here.
+ */
+export function aged(slice: ISlice, seconds: number): ISlice {
+  const isIdle = slice.idle_s > 0;
+  return {
+    ...slice,
+    age_s: slice.age_s + seconds,
+    idle_s: isIdle ? slice.idle_s + seconds : slice.idle_s,
+    ends_in_s: isIdle && slice.ends_in_s >= 0 ? Math.max(0, slice.ends_in_s - seconds) : slice.ends_in_s
+  };
+}
+
 export interface IServer {
   readonly connected: boolean;
   /** Why it is not connected, and what to do. */

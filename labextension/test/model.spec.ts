@@ -160,6 +160,19 @@ describe('the model', () => {
     expect(model.gpuOf(slice())?.waiting).toBe(2);
   });
 
+  it('counts on what only time changes, without asking', async () => {
+    const idle = slice({ idle_s: 100, ends_in_s: 1200, age_s: 200 });
+    server.next = () =>
+      Promise.resolve(state({ slices: [idle, slice({ slice_id: 's2', idle_s: 0, ends_in_s: 1200 })] }));
+    await model.resync();
+    await jest.advanceTimersByTimeAsync(600_000);
+    expect(model.slices[0]).toMatchObject({ age_s: 800, idle_s: 700, ends_in_s: 600 });
+    expect(model.slices[1]).toMatchObject({ idle_s: 0, ends_in_s: 1200 });
+    await jest.advanceTimersByTimeAsync(6_000_000);
+    expect(model.slices[0]?.ends_in_s).toBe(0);
+    expect(server.asked).toBe(1);
+  });
+
   it('is silent once it is disposed', async () => {
     server.next = () => Promise.reject(new Unreachable(new Error('no route')));
     await model.resync();

@@ -33,10 +33,9 @@ NO_CHROMIUM = (
     "There is no Chromium, so nothing was seen of the JupyterLab extension. "
     "On Debian: apt-get install chromium. On Ubuntu: snap install chromium."
 )
-TIMEOUT_MS = 120_000
+TIMEOUT_MS = 40_000
 """For a machine that is busy with other tests; what is waited for comes as soon as it can."""
 
-SMALL, LARGE = "Python 3 (vGPU 256 MiB)", "Python 3 (vGPU 640 MiB)"
 # 768 MiB that are promised four times, so that two large kernels that work have to take turns.
 DAEMON = """
 c.TFusionServer.device = "software"
@@ -89,7 +88,7 @@ def browser() -> Iterator[Browser]:
 class JupyterLab:
     """A Jupyter server with JupyterLab and Notebook, as a learner starts it, and an embedded daemon of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         prefix = folder / "prefix"
         for name, vram in (("python3-vgpu", "256MiB"), ("large-vgpu", "640MiB")):
             install_kernelspec(prefix=str(prefix), vram=vram, name=name)
@@ -111,7 +110,9 @@ class JupyterLab:
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
             environment[name] = str(folder / name.lower())
         self.environment = environment
-        settings = folder / "jupyter_config_dir" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
+        settings = (
+            folder / "jupyter_config_dir" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
+        )
         settings.mkdir(parents=True)
         (settings / "notification.jupyterlab-settings").write_text(
             '{"fetchNews": "false", "checkForUpdates": false}'
@@ -122,9 +123,12 @@ class JupyterLab:
             sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.port=0",
             f"--ServerApp.root_dir={self.root}", f"--IdentityProvider.token={self.token}",
             "--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True",
+            *options,
         ]  # fmt: skip
         with self.log.open("wb") as output:
-            self.process = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder, env=environment)
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=output, cwd=folder, env=environment
+            )
         runtime_files = Path(environment["JUPYTER_RUNTIME_DIR"])
         self.url: str = self._wait(lambda: _url_in(runtime_files))
         self._wait(self._answers)
@@ -158,7 +162,8 @@ class JupyterLab:
         return next(
             process
             for process in psutil.process_iter()
-            if "--embedded" in (command := _command(process)) and any(word.startswith(ours) for word in command)
+            if "--embedded" in (command := _command(process))
+            and any(word.startswith(ours) for word in command)
         )
 
     def write_notebook(self, name: str, kernel: str) -> None:
@@ -205,9 +210,20 @@ def _url_in(folder: Path) -> str:
 
 @pytest.fixture(scope="session")
 def jupyter() -> Iterator[JupyterLab]:
+    """A learner's server."""
+    yield from _running()
+
+
+@pytest.fixture(scope="session")
+def teachers_jupyter() -> Iterator[JupyterLab]:
+    """A teacher's server, with a daemon of its own."""
+    yield from _running("--TFusionExtension.host_view=True")
+
+
+def _running(*options: str) -> Iterator[JupyterLab]:
     # Unix sockets allow 107 bytes, and pytest's own folders are long.
     with tempfile.TemporaryDirectory(prefix="tf-", dir="/tmp") as folder:
-        server = JupyterLab(Path(folder))
+        server = JupyterLab(Path(folder), *options)
         yield server
         server.stop()
 
@@ -289,7 +305,9 @@ class Screen:
         return self.page.locator(".lm-DockPanel-tabBar .lm-mod-current .lm-TabBar-tabLabel").inner_text()
 
     def theme(self, name: str) -> None:
-        self.page.evaluate("name => void jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)
+        self.page.evaluate(
+            "name => void jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name
+        )
         dark = "true" if "Light" in name else "false"
         expect(self.page.locator("body")).to_have_attribute("data-jp-theme-light", dark)
 
@@ -297,7 +315,9 @@ class Screen:
         """What axe finds serious or critical within an element."""
         axe = ROOT / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
         self.page.add_script_tag(path=axe)
-        found = self.page.evaluate("selector => axe.run(selector).then(result => result.violations)", selector)
+        found = self.page.evaluate(
+            "selector => axe.run(selector).then(result => result.violations)", selector
+        )
         return [
             f"{one['id']}: {one['help']} ({', '.join(str(node['target']) for node in one['nodes'])})"
             for one in found
@@ -313,6 +333,16 @@ class Screen:
 @pytest.fixture
 def screen(browser: Browser, jupyter: JupyterLab) -> Iterator[Screen]:
     """A fresh browser window; kernels that a test started are gone when the next begins."""
+    yield from _shown(browser, jupyter)
+
+
+@pytest.fixture
+def teachers_screen(browser: Browser, teachers_jupyter: JupyterLab) -> Iterator[Screen]:
+    """The same, of a teacher."""
+    yield from _shown(browser, teachers_jupyter)
+
+
+def _shown(browser: Browser, jupyter: JupyterLab) -> Iterator[Screen]:
     context = browser.new_context(viewport={"width": 1200, "height": 760})
     shown = Screen(context.new_page(), jupyter)
     yield shown

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
+from .programs import SMALL
+
 if TYPE_CHECKING:
     from .conftest import Screen
-
-SMALL = "Python 3 (vGPU 256 MiB)"
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast"])

@@ -11,33 +11,12 @@ from typing import TYPE_CHECKING
 import psutil
 from playwright.sync_api import expect
 
+from .programs import HOLD, LARGE, SMALL, WORK
+
 if TYPE_CHECKING:
     from .conftest import JupyterLab, Screen
 
-SMALL, LARGE = "Python 3 (vGPU 256 MiB)", "Python 3 (vGPU 640 MiB)"
 LAB = Path(__file__).resolve().parents[2] / "examples" / "01-first-kernel-saxpy.ipynb"
-
-HOLD = """
-from cuda.core import Device
-device = Device()
-device.set_current()
-stream = device.create_stream()
-held = device.allocate({megabytes} << 20, stream=stream)
-stream.sync()
-print("holds", {megabytes})
-"""
-WORK = """
-import os
-import numpy as np
-from cuda.core import LaunchConfig, Program, ProgramOptions, launch
-source = 'extern "C" __global__ void halve(float* x, int n) { for (int k = 0; k < n; k++) x[threadIdx.x] *= 0.5f; }'
-options = ProgramOptions(std="c++17", arch=f"sm_{device.arch}")
-halve = Program(source, code_type="c++", options=options).compile("ptx").get_kernel("halve")
-while not os.path.exists("stop"):
-    launch(stream, LaunchConfig(grid=1, block=32), halve, held, np.int32(1000))
-    stream.sync()
-print("has stopped")
-"""
 
 
 def lab_cells(count: int) -> str:
@@ -178,7 +157,7 @@ def test_the_running_panel_lists_slices(screen: Screen) -> None:
     screen.page.locator('.lm-TabBar-tab[data-id="jp-running-sessions"]').click()
     panel = screen.page.locator("#jp-running-sessions")
     expect(panel).to_contain_text("GPU slices")
-    item = panel.locator(".jp-RunningSessions-item").filter(has_text="of 256 MiB used")
+    item = panel.locator(".jp-RunningSessions-item").filter(has_text="not used yet, 0 B")
     expect(item).to_contain_text(name)
     screen.picture("lab-running", panel)
 
