@@ -20,18 +20,18 @@ export function formatBytes(bytes: number): string {
 /** "0.4 s", "12 s", "3 min", "2 h 5 min". */
 export function formatSeconds(seconds: number, trans: TranslationBundle): string {
   if (seconds < 10) {
-    return trans.__('%1 s', Math.max(0, seconds).toFixed(1).replace(/\.0$/, ''));
+    return trans.__('%1\u00a0s', Math.max(0, seconds).toFixed(1).replace(/\.0$/, ''));
   }
   if (seconds < 120) {
-    return trans.__('%1 s', Math.round(seconds));
+    return trans.__('%1\u00a0s', Math.round(seconds));
   }
   const minutes = Math.round(seconds / 60);
   if (minutes < 120) {
-    return trans.__('%1 min', minutes);
+    return trans.__('%1\u00a0min', minutes);
   }
   const rest = minutes % 60;
   const hours = Math.floor(minutes / 60);
-  return rest === 0 ? trans.__('%1 h', hours) : trans.__('%1 h %2 min', hours, rest);
+  return rest === 0 ? trans.__('%1\u00a0h', hours) : trans.__('%1\u00a0h %2\u00a0min', hours, rest);
 }
 
 /** What a slice does, in a few words. */

@@ -27,13 +27,13 @@ describe('words', () => {
   });
 
   it.each([
-    [0, '0 s'],
-    [0.42, '0.4 s'],
-    [3, '3 s'],
-    [75, '75 s'],
-    [600, '10 min'],
-    [7200, '2 h'],
-    [7500, '2 h 5 min']
+    [0, '0\u00a0s'],
+    [0.42, '0.4\u00a0s'],
+    [3, '3\u00a0s'],
+    [75, '75\u00a0s'],
+    [600, '10\u00a0min'],
+    [7200, '2\u00a0h'],
+    [7500, '2\u00a0h 5\u00a0min']
   ])('%d seconds are %s', (seconds, words) => {
     expect(formatSeconds(seconds, trans)).toBe(words);
   });
@@ -60,7 +60,7 @@ describe('words', () => {
     expect(queueOf(gpu(), trans)).toBe('Nobody waits.');
     expect(queueOf(gpu({ waiting: 1 }), trans)).toBe('1 program waits.');
     expect(queueOf(gpu({ waiting: 3 }), trans)).toBe('3 programs wait.');
-    expect(idleLimitOf(slice({ ends_in_s: 300 }), trans)).toContain('5 min');
+    expect(idleLimitOf(slice({ ends_in_s: 300 }), trans)).toContain('5\u00a0min');
     expect(idleLimitOf(slice({ ends_in_s: 5000 }), trans)).toBe('');
     expect(idleLimitOf(slice({ ends_in_s: -1 }), trans)).toBe('');
     expect(idleLimitOf(slice({ ends_in_s: 300, idle_s: 0 }), trans)).toBe('');
