@@ -126,6 +126,23 @@ def test_jupyter_servers_load_the_extension_without_being_told_to() -> None:
     assert "X is jupyter_tfusion" not in shown
 
 
+def test_jupyterlab_has_the_panel_ready_built_and_enabled() -> None:
+    listed = subprocess.run(
+        [sys.executable, "-m", "jupyterlab.labextensions", "list"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    shown = listed.stdout + listed.stderr
+    line = next(line for line in shown.splitlines() if "@jupyter-tfusion/labextension" in line)
+    assert f"v{distribution('jupyter-tfusion').version}" in line, (
+        "package.json has the version of pyproject.toml"
+    )
+    assert "enabled" in line
+    assert "OK" in line
+
+
 def test_jupyter_finds_the_provisioner() -> None:
     (entry,) = entry_points(group="jupyter_client.kernel_provisioners", name="tfusion-provisioner")
     from jupyter_tfusion.provisioner import TFusionProvisioner
