@@ -127,7 +127,8 @@ export function Action(props: {
   isEnabled: boolean;
   label: string;
   title: string;
-  describes?: string;
+  /** Whom it is about, where many buttons have the same label. */
+  about?: string;
   /** Whether it is what to do next. */
   isNext?: boolean;
   onClick: () => void;
@@ -137,7 +138,7 @@ export function Action(props: {
       type="button"
       className={props.isNext === true ? 'jp-tfusion-action jp-tfusion-next' : 'jp-tfusion-action'}
       aria-disabled={!props.isEnabled}
-      aria-label={props.describes}
+      aria-label={props.about === undefined ? undefined : `${props.label}: ${props.about}`}
       title={props.title}
       onClick={() => {
         if (props.isEnabled) {

@@ -174,21 +174,21 @@ export class HostView extends ReactWidget {
             <Action
               isEnabled={canDo('swap-out', slice)}
               label={trans.__('Free memory')}
-              describes={trans.__('Free the GPU memory of %1', who)}
+              about={who}
               title={trans.__("Move its GPU data to the computer's memory. Nothing is lost")}
               onClick={run(CommandIds.swapOut)}
             />
             <Action
               isEnabled={canDo('resume', slice)}
               label={trans.__('Bring back')}
-              describes={trans.__('Bring the GPU data of %1 back', who)}
+              about={who}
               title={trans.__('Move its GPU data back to the GPU')}
               onClick={run(CommandIds.resume)}
             />
             <Action
               isEnabled={canDo('reset', slice)}
               label={trans.__('End GPU work')}
-              describes={trans.__('End the GPU work of %1', who)}
+              about={who}
               title={trans.__('End what its programs do on the GPU; the kernel stays')}
               onClick={run(CommandIds.reset)}
             />

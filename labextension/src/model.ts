@@ -11,7 +11,7 @@ import type { ISignal } from '@lumino/signaling';
 
 import { History } from './history';
 import { NotInstalled } from './requests';
-import { NOTICES_SCHEMA, SLICES_SCHEMA, aged, asChange, asNotice } from './wire';
+import { NOTICES_SCHEMA, NotUnderstood, SLICES_SCHEMA, aged, asChange, asNotice } from './wire';
 import type { IChange, IGpu, INotice, IServer, ISlice, IState } from './wire';
 
 /** First wait before asking again after a failure; doubled each time. */
@@ -116,14 +116,25 @@ export class SliceModel {
     if (this._isDisposed) {
       return;
     }
-    if (emission.schema_id === NOTICES_SCHEMA) {
-      this._noticed.emit(asNotice(emission));
-    } else if (emission.schema_id === SLICES_SCHEMA) {
-      const change = asChange(emission);
-      if (this._fetching) {
-        this._meanwhile.push(change);
-      } else {
-        this.follow(change);
+    try {
+      if (emission.schema_id === NOTICES_SCHEMA) {
+        this._noticed.emit(asNotice(emission));
+      } else if (emission.schema_id === SLICES_SCHEMA) {
+        const change = asChange(emission);
+        if (this._fetching) {
+          this._meanwhile.push(change);
+        } else {
+          this.follow(change);
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof NotUnderstood)) {
+        throw error;
+      }
+      // What it told of is asked for instead, and with every such event more seldom.
+      if (this._timer === undefined && !this._fetching) {
+        this.askIn(this._doubtMs);
+        this._doubtMs = Math.min(this._doubtMs * 2, RETRY_MOST_MS);
       }
     }
   }
@@ -288,5 +299,6 @@ export class SliceModel {
   private _meanwhile: IChange[] = [];
   private _wasOut = false;
   private _retryMs = RETRY_MS;
+  private _doubtMs = RETRY_MS;
   private _timer: ReturnType<typeof setTimeout> | undefined;
 }

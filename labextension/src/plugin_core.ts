@@ -33,15 +33,7 @@ export const corePlugin: JupyterFrontEndPlugin<IVGpu> = {
     const api = new Api(serverSettings);
     const model = new SliceModel({ fetchState: () => api.state() });
     const settings = new Settings();
-    events.stream.connect((_, emission) => {
-      try {
-        model.onEvent(emission);
-      } catch (error) {
-        // An event of another version; the state that is asked for now says so to the user if it is one too.
-        console.warn('jupyter-tfusion: an event was not understood', error);
-        void model.resync();
-      }
-    });
+    events.stream.connect((_, emission) => model.onEvent(emission));
     // Jupyter asks for its kernels now and then; where that fails, so did the events.
     kernels.connectionFailure.connect(() => model.onConnectionFailure());
     // While a page is hidden, a closed event stream stays closed.

@@ -125,6 +125,16 @@ describe('the model', () => {
     expect(server.asked).toBe(2);
   });
 
+  it('asks instead, ever more seldom, where events are of another version', async () => {
+    await model.resync();
+    for (let quarter = 0; quarter < 4 * 600; quarter++) {
+      model.onEvent({ ...change(), server: 'fine' } as unknown as ReturnType<typeof change>);
+      await jest.advanceTimersByTimeAsync(250);
+    }
+    expect(server.asked).toBeGreaterThan(5);
+    expect(server.asked).toBeLessThan(25);
+  });
+
   it('passes notices on', async () => {
     await model.resync();
     const heard: INotice[] = [];

@@ -33,7 +33,7 @@ NO_CHROMIUM = (
     "There is no Chromium, so nothing was seen of the JupyterLab extension. "
     "On Debian: apt-get install chromium. On Ubuntu: snap install chromium."
 )
-TIMEOUT_MS = 120_000
+TIMEOUT_MS = 40_000
 """For a machine that is busy with other tests; what is waited for comes as soon as it can."""
 
 # 768 MiB that are promised four times, so that two large kernels that work have to take turns.

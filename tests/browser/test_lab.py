@@ -135,6 +135,23 @@ def workers_with_clients(daemon: psutil.Process) -> list[psutil.Process]:
     return [child for child in daemon.children() if "gpu_server.worker" in " ".join(child.cmdline())]
 
 
+def test_a_server_that_stops_is_a_sentence_and_the_next_kernel_starts_another(
+    screen: Screen, jupyter: JupyterLab
+) -> None:
+    screen.open_lab()
+    sidebar = screen.open_sidebar()
+    screen.launch(SMALL)
+    first = screen.card(screen.notebook_name)
+    expect(first).to_contain_text("not used yet")
+    daemon = jupyter.daemon()
+    daemon.kill()
+    daemon.wait(timeout=60)
+    expect(sidebar.locator(".jp-tfusion-hint").first).not_to_be_empty()
+    screen.launch(SMALL)
+    expect(screen.card(screen.notebook_name)).to_contain_text("not used yet")
+    screen.run_to_end(HOLD.format(megabytes=16), "holds 16")
+
+
 def test_gpu_work_is_ended_after_a_question_and_the_kernel_stays(screen: Screen) -> None:
     screen.open_lab()
     screen.open_sidebar()

@@ -51,10 +51,22 @@ def test_a_teacher_sees_all_slices_and_helps(teachers_screen: Screen) -> None:
     view.get_by_role("button", name="Idle").click()
     expect(rows.first).to_contain_text(idle)
     row = rows.filter(has_text=idle)
-    row.get_by_role("button", name="Bring the GPU data of").click()
+    row.get_by_role("button", name="Bring back:").click()
     expect(row).to_have_attribute("data-phase", "idle")
-    row.get_by_role("button", name="Free the GPU memory of").click()
+    row.get_by_role("button", name="Free memory:").click()
     expect(row).to_have_attribute("data-phase", "swapped out")
-    row.get_by_role("button", name="End the GPU work of").click()
+    row.get_by_role("button", name="End GPU work:").click()
     screen.page.locator(".jp-Dialog .jp-mod-accept").click()
     expect(row).to_have_attribute("data-phase", "ended")
+
+
+def test_in_notebook_the_teachers_view_is_at_the_right_side(teachers_screen: Screen) -> None:
+    screen = teachers_screen
+    screen.jupyter.write_notebook("seven.ipynb", "python3-vgpu")
+    screen.page.goto(f"{screen.jupyter.url}notebooks/seven.ipynb?token={screen.jupyter.token}")
+    screen.wait_for_kernel()
+    screen.page.locator(".jp-tfusion-status").get_by_role("button").click()
+    screen.page.get_by_role("button", name="All slices of this host").click()
+    view = screen.page.locator("#jp-tfusion-host")
+    expect(view.locator("tbody tr")).to_contain_text("seven.ipynb")
+    expect(view.locator("tbody tr")).to_contain_text("not used yet")
