@@ -29,7 +29,6 @@ def test_a_learner_chooses_a_vgpu_kernel_and_sees_what_it_does(screen: Screen) -
     screen.open_lab()
     sidebar = screen.open_sidebar()
     expect(sidebar).to_contain_text("No notebook uses a GPU now. Choose a kernel named vGPU in the launcher.")
-    screen.picture("lab-empty")
 
     screen.launch(SMALL)
     card = screen.card(screen.notebook_name)
@@ -176,7 +175,6 @@ def test_the_running_panel_lists_slices(screen: Screen) -> None:
     expect(panel).to_contain_text("GPU slices")
     item = panel.locator(".jp-RunningSessions-item").filter(has_text="not used yet, 0 B")
     expect(item).to_contain_text(name)
-    screen.picture("lab-running", panel)
 
 
 def test_the_state_can_be_hidden_from_the_status_bar(screen: Screen) -> None:
