@@ -73,6 +73,8 @@ class TFusionExtension(ExtensionApp):
         self._flush: asyncio.TimerHandle | None = None
         self._flushed_at = 0.0
         self._host_changed = False
+        self.serial = 0
+        """Of the newest event about slices."""
         self._difference = Difference()
         self._stop_listening: Callable[[], None] = _nothing
         main = Path(self.server).absolute() if self.server else default_socket().absolute()
@@ -222,7 +224,8 @@ class TFusionExtension(ExtensionApp):
         data = self._difference.of(self.view, host_changed, time.monotonic())
         if data is not None:
             self._flushed_at = time.monotonic()
-            self._emit(SLICES_SCHEMA, data)
+            self.serial += 1
+            self._emit(SLICES_SCHEMA, {**data, "serial": self.serial})
 
     def _emit(self, schema_id: str, data: dict[str, Any]) -> None:
         self.collector.events[schema_id] += 1

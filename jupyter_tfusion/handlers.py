@@ -118,6 +118,7 @@ class StateHandler(Handler):
                 "may_see_host": bool(may_see_host),
                 "gpus": view.gpus(),
                 "slices": view.own_slices(),
+                "serial": extension.serial,
             }
         )
 

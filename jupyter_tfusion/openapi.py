@@ -89,6 +89,7 @@ def _schemas() -> Json:
             may_see_host={"type": "boolean"},
             gpus=gpus,
             slices=slices,
+            serial={"type": "integer", "minimum": 0, "description": "That of the newest event in it."},
         ),
         "Story": _object(
             entries={"type": "array", "items": _object(age_s=seconds, sentence={"type": "string"})}

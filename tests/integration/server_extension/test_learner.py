@@ -19,6 +19,7 @@ def test_before_the_first_kernel_nothing_is_started_and_that_is_said(own_server:
     server = own_server()
     status, state = server.api("GET", "state")
     assert status == 200
+    assert state.pop("serial") >= 0
     assert state == {
         "server": {
             "connected": False,
@@ -57,6 +58,17 @@ def test_events_follow_what_the_kernel_does(server: Any) -> None:
     events.slice_is(kernel.kernel_id, lambda s: s["phase"] == "running" and s["idle_s"] == 0)
     server.request("DELETE", f"api/kernels/{kernel.kernel_id}")
     events.until(lambda e: e.get("gone"))
+
+
+def test_events_are_counted_so_that_a_missed_one_is_noticed(server: Any) -> None:
+    events = server.events()
+    kernel = server.kernel()
+    kernel.ask("start")
+    kernel.ask("fill 8 1")
+    events.slice_is(kernel.kernel_id, lambda s: s["used_bytes"] >= 8 * MIB)
+    serials = [event["serial"] for event in events.all if "serial" in event]
+    assert serials == list(range(serials[0], serials[0] + len(serials)))
+    assert server.api("GET", "state")[1]["serial"] >= serials[-1]
 
 
 def test_memory_is_freed_and_fetched_and_the_browser_sees_it(server: Any) -> None:
