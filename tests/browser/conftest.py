@@ -33,7 +33,7 @@ NO_CHROMIUM = (
     "There is no Chromium, so nothing was seen of the JupyterLab extension. "
     "On Debian: apt-get install chromium. On Ubuntu: snap install chromium."
 )
-TIMEOUT_MS = 40_000
+TIMEOUT_MS = 120_000
 """For a machine that is busy with other tests; what is waited for comes as soon as it can."""
 
 # 768 MiB that are promised four times, so that two large kernels that work have to take turns.
@@ -71,8 +71,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("browser"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Not for the whole session: while it lives, Playwright's event loop runs in this thread, and no other can."""
     path = chromium()
     if path is None:
         # Where everything is installed on purpose, a missing browser is a mistake.
