@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 LAB = Path(__file__).resolve().parents[2] / "examples" / "01-first-kernel-saxpy.ipynb"
 
 
-def lab_cells(count: int) -> str:
-    """The first code cells of the first lab notebook."""
+def lab_cells_to(printed: str) -> str:
+    """The code cells of the first lab notebook up to the one that prints this."""
     cells = [cell for cell in json.loads(LAB.read_text())["cells"] if cell["cell_type"] == "code"]
-    return "\n\n".join("".join(cell["source"]) for cell in cells[:count])
+    sources = ["".join(cell["source"]) for cell in cells]
+    last = next(number for number, source in enumerate(sources) if printed in source)
+    return "\n\n".join(sources[: last + 1])
 
 
 def test_a_learner_chooses_a_vgpu_kernel_and_sees_what_it_does(screen: Screen) -> None:
@@ -37,7 +39,7 @@ def test_a_learner_chooses_a_vgpu_kernel_and_sees_what_it_does(screen: Screen) -
     expect(card).to_contain_text("0 B of 256 MiB used")
     expect(sidebar.locator(".jp-tfusion-gpu")).to_contain_text("Software GPU")
 
-    screen.run_to_end(lab_cells(4), "first values:")
+    screen.run_to_end(lab_cells_to("first values:"), "first values:")
     expect(card).to_contain_text("idle")
     expect(card).not_to_contain_text("0 B of 256 MiB used")
     expect(screen.page.locator(".jp-tfusion-status")).to_contain_text("idle")
