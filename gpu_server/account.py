@@ -3,9 +3,9 @@
 Layout, little-endian u64 words: word 0 is the limit in bytes; then, a word per slot each, the bytes that the slot's
 worker holds, the nanoseconds for which it had work for the GPU, since when it has some now (CLOCK_MONOTONIC, 0: it
 has none), how many calls it has replayed, the most bytes that all slots had together right after it took some, and how
-many calls its client refused. A worker writes only words of its own slot and refuses an allocation with which the sum of all bytes would pass the
-limit. The daemon makes the account, gives each worker its file descriptor and slot, zeroes a slot when its worker is
-gone and all peaks at a mark, and reads the words for ListSlices, ListGpus and observers.
+many calls its client refused. A worker writes only words of its own slot and refuses an allocation with which the sum
+of all bytes would pass the limit. The daemon makes the account, gives each worker its file descriptor and slot, zeroes
+a slot when its worker is gone and all peaks at a mark, and reads the words for ListSlices, ListGpus and observers.
 
 A mark (set_mark) is where somebody begins to measure: peaks() says what was the most since each of the last ones.
 """

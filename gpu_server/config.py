@@ -89,15 +89,15 @@ class TFusionServer(Configurable):
     run_limit_s = Float(
         0.0,
         min=0.0,
-        help="Seconds that a slice may keep the GPU at work without a pause of a second, waiting for its turn included; "
-        "then its sessions are ended with a sentence for the learner. 0: no limit.",
+        help="Seconds that a slice may keep the GPU at work without a pause of a second, waiting for its turn "
+        "included; then its sessions are ended with a sentence for the learner. 0: no limit.",
     ).tag(config=True)
     idle_expiry_s = Float(
         0.0,
         min=0.0,
         help="Seconds without work for the GPU after which a slice's sessions are ended: their memory, on the GPU and "
-        "on the host, and their workers are given back, and the kernel needs a restart to use the GPU again. JupyterLab "
-        "warns before. 0: never.",
+        "on the host, and their workers are given back, and the kernel needs a restart to use the GPU again. "
+        "JupyterLab warns before. 0: never.",
     ).tag(config=True)
     socket = Unicode(
         "",
