@@ -46,9 +46,10 @@ class Account:
 
     def used_bytes(self, slot: int | None = None) -> int:
         """What the worker of ``slot`` holds, or all workers together."""
+        limit = self.limit_bytes  # no worker holds more, whatever it says
         if slot is not None:
-            return self._words[_USED + slot]
-        return sum(self._words[_USED : _USED + SLOTS])
+            return min(self._words[_USED + slot], limit)
+        return sum(min(used, limit) for used in self._words[_USED : _USED + SLOTS])
 
     def busy_ns(self, slot: int, now_ns: int) -> int:
         """For how long the worker of ``slot`` has had work for the GPU so far; ``now_ns`` is time.monotonic_ns()."""

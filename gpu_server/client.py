@@ -457,13 +457,20 @@ def _event(event: pb.Event) -> Event:
     )
 
 
+_ENDING_KINDS = {kind.value for kind in EndingKind}
+
+
 def _change(change: pb.StateChange) -> StateChange:
     return StateChange(
         full=change.full,
         gpus=[_gpu(gpu) for gpu in change.gpus],
         slices=[_same_fields(Slice, s) for s in change.slices],
         gone=list(change.gone),
-        endings=[Ending(EndingKind(e.kind), e.slice_id, e.kernel_id, e.sentence) for e in change.endings],
+        endings=[
+            Ending(EndingKind(e.kind), e.slice_id, e.kernel_id, e.sentence)
+            for e in change.endings
+            if e.kind in _ENDING_KINDS  # a newer server may know more
+        ],
     )
 
 

@@ -89,8 +89,8 @@ class TFusionServer(Configurable):
     run_limit_s = Float(
         0.0,
         min=0.0,
-        help="Seconds that a slice may keep the GPU at work without a pause of a second, waiting for its turn "
-        "included; then its sessions are ended with a sentence for the learner. 0: no limit.",
+        help="Seconds that a slice may keep the GPU at work without a pause of a second or two, waiting for "
+        "its turn included; then its sessions are ended with a sentence for the learner. 0: no limit.",
     ).tag(config=True)
     idle_expiry_s = Float(
         0.0,

@@ -8,6 +8,7 @@ then, which costs a few reads of shared memory for each slice.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from gpu_server.turns import NS_PER_S, SliceWork
 
 if TYPE_CHECKING:
     from gpu_server.server import GpuServer
+
+log = logging.getLogger("tfusion.state")
 
 LEAST_PAUSE_S = 0.25
 """Between two messages to a watcher."""
@@ -214,6 +217,10 @@ class StateWatch:
                     await asyncio.wait_for(self._dirty.wait(), SAMPLE_S)
                 except asyncio.TimeoutError:
                     pass
+        except Exception:
+            log.exception("the state could not be told")
+            for watcher in self._watchers:
+                watcher.end()  # they ask again, rather than wait for nothing
         finally:
             self._task = None
             self._gpus, self._slices, self._endings = [], {}, []

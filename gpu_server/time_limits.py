@@ -28,12 +28,15 @@ class TimeLimits:
         self._server = server
         self._idle_s = idle_s
         self._run_s = run_s
-        self._runs: dict[str, float] = {}  # since when each slice works without a pause
+        # Since when each slice works without a pause, and the sessions that it had then.
+        self._runs: dict[str, tuple[float, frozenset[str]]] = {}
 
     async def watch(self) -> None:
         """Ends what is over. Does nothing where there are no limits."""
         while self._idle_s or self._run_s:
-            for slice_id, work in self._server.turns.work().items():
+            all_work = self._server.turns.work()
+            self._runs = {i: run for i, run in self._runs.items() if i in all_work and all_work[i].states}
+            for slice_id, work in all_work.items():
                 if work.states and (sentence := self._over(slice_id, work)):
                     self._runs.pop(slice_id, None)
                     self._server.end_sessions(slice_id, sentence)
@@ -59,16 +62,22 @@ class TimeLimits:
                 "Restart the kernel to use the GPU again."
             )
         if self._run_s and work.works:
-            since = self._runs.setdefault(slice_id, self._server.clock())
-            if self._server.clock() - since > self._run_s:
+            now, sessions = self._server.clock(), frozenset(s.session_id for s in work.states)
+            since, had = self._runs.get(slice_id, (now, sessions))
+            if not had & sessions:  # other programs
+                since = now
+            self._runs[slice_id] = since, sessions
+            if now - since > self._run_s:
                 return (
-                    f"This program kept the GPU at work for longer than the {_duration(self._run_s)} that one run may "
-                    "take here. Compute in shorter parts and save what is done in between; then restart the kernel."
+                    f"This program was at work on the GPU, or waited for its turn, for longer than the "
+                    f"{_duration(self._run_s)} that one run may take here. Compute in shorter parts and save what is "
+                    "done in between; then restart the kernel."
                 )
         return ""
 
 
 def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:g} seconds"
-    return f"{round(seconds / 60)} minutes" if seconds < 7200 else f"{round(seconds / 3600)} hours"
+    for unit_s, name in ((3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit_s:
+            return f"{seconds / unit_s:.3g} {name}"
+    return f"{seconds:.3g} seconds"

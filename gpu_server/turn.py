@@ -34,6 +34,8 @@ _EPOCH, _ORDER_FLAGS, _ALLOWANCE, _STORE, _SPILL, _KERNEL_LIMIT, _DENIED_WANT = 
     _WAITED_NS,
     _WANT_NUMBER,
 ) = range(8, WORDS)
+# More than any GPU or host has: what a worker writes is believed up to here, so that sums of it can be told.
+MOST_BYTES = 1 << 50
 _RUN, _CONTENDED, _WATCH = 1, 2, 4
 _WAITING, _STOPPED, _SWAP_FAILED = 1, 2, 4
 
@@ -102,20 +104,20 @@ class Turn:
         accepted = words[_ACCEPTED]
         flags = words[_REPORT_FLAGS]
         # Looked at on both sides of the resident bytes: what moves just now may count twice, never not at all.
-        swapped = words[_SWAPPED]
-        resident = words[_RESIDENT]
-        want, wanted = words[_WANT_NUMBER], words[_WANTED]
+        swapped = self._bytes(_SWAPPED)
+        resident = self._bytes(_RESIDENT)
+        want, wanted = words[_WANT_NUMBER], self._bytes(_WANTED)
         if want != words[_WANT_NUMBER]:  # a new one begins just now; its bell follows
             want, wanted = words[_WANT_NUMBER], 0
         return Report(
             waiting=bool(flags & _WAITING),
             busy=self._account.is_busy(self._slot),
             busy_ns=self._account.busy_ns(self._slot, now_ns),
-            swapped_bytes=max(swapped, words[_SWAPPED]),
+            swapped_bytes=max(swapped, self._bytes(_SWAPPED)),
             resident_bytes=resident,
-            stored_bytes=words[_STORED],
-            spilled_bytes=words[_SPILLED],
-            fixed_bytes=words[_FIXED],
+            stored_bytes=self._bytes(_STORED),
+            spilled_bytes=self._bytes(_SPILLED),
+            fixed_bytes=self._bytes(_FIXED),
             wanted_bytes=wanted,
             want_number=want,
             allowance_bytes=accepted,
@@ -126,17 +128,17 @@ class Turn:
     @property
     def resident_bytes(self) -> int:
         """Its memory on the GPU."""
-        return self._words[_RESIDENT]
+        return self._bytes(_RESIDENT)
 
     @property
     def swapped_bytes(self) -> int:
         """Its memory on the host."""
-        return self._words[_SWAPPED]
+        return self._bytes(_SWAPPED)
 
     @property
     def spilled_bytes(self) -> int:
         """Room that it takes on disk."""
-        return self._words[_SPILLED]
+        return self._bytes(_SPILLED)
 
     @property
     def swaps(self) -> Swaps:
@@ -148,6 +150,9 @@ class Turn:
     def waited_ns(self) -> int:
         """For how long its client had to wait, of waits that are over."""
         return self._words[_WAITED_NS]
+
+    def _bytes(self, word: int) -> int:
+        return min(self._words[word], MOST_BYTES)
 
     def close(self) -> None:
         """Gives everything back; may be called twice."""

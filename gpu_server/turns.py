@@ -82,8 +82,8 @@ class SliceWork:
 
     @property
     def works(self) -> bool:
-        """Whether it has work now, or comes back for some."""
-        return any(s.phase not in (Phase.IDLE, Phase.SWAPPED_OUT, Phase.SWAPPING_OUT) for s in self.states)
+        """Whether it has work now, or waits for some; not if its memory only comes back because somebody asked."""
+        return any(s.has_work for s in self.states)
 
 
 @dataclass(eq=False)

@@ -1,19 +1,35 @@
 """Follows one GPU server from a thread of its own: connects when there is one, reads its state watch, connects again.
 
 The server extension has one for each control socket that matters. Everything is handed to the event loop; nothing of
-the network is ever waited for there. While no GPU server is there, the thread looks for its socket every few seconds,
-and at once when a kernel has started one.
+the network is ever waited for there. While no GPU server is there, the thread looks for its socket now and then, more
+and more seldom, and at once when a kernel has started one.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from gpu_server.client import ControlClient, StateChange, Stream, TFusionError, connect, default_socket
+from gpu_server.client import (
+    ControlClient,
+    ServerUnreachable,
+    StateChange,
+    Stream,
+    TFusionError,
+    connect,
+    default_socket,
+)
 
-RETRY_S = 2.0
+log = logging.getLogger("tfusion.jupyter")
+
+FIRST_RETRY_S = 2.0
+LAST_RETRY_S = 30.0
+UNREADABLE = (
+    "What the GPU server says could not be read; Jupyter's log says why. Install the same version of jupyter-tfusion on "
+    "both sides, then restart both."
+)
 
 STOPPED = "The GPU server has stopped, and with it all that ran on the GPU."
 
@@ -69,14 +85,22 @@ class DaemonLink:
     # -- on the thread
 
     def _run(self) -> None:
+        pause_s = FIRST_RETRY_S
         while not self._closed:
             self._wake.clear()
             try:
                 self._follow()
+                pause_s = FIRST_RETRY_S
             except TFusionError as error:
                 self._say(str(error))
+            except Exception:  # whatever it is, the thread must live, and what is shown must not look alive
+                log.exception("The link to the GPU server at %s broke", self.socket)
+                self._say(UNREADABLE)
             if not self._closed:
-                self._wake.wait(RETRY_S)
+                if self._wake.wait(pause_s):
+                    pause_s = FIRST_RETRY_S
+                else:
+                    pause_s = min(LAST_RETRY_S, 1.5 * pause_s)
 
     def _follow(self) -> None:
         # The default socket's folder must be ours alone, which connect() looks at if it is not told the path.
@@ -91,7 +115,7 @@ class DaemonLink:
                 for change in stream:
                     self._said = ""
                     self._on_change(self.socket, change)
-            except TFusionError:
+            except ServerUnreachable:
                 pass  # it was killed; the sentence is the same
             finally:
                 with self._lock:

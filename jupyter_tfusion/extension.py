@@ -8,6 +8,7 @@ loop waits for no GPU server, no GPU server is started from here, and nothing is
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from importlib import resources
@@ -57,7 +58,8 @@ class TFusionExtension(ExtensionApp):
         300.0,
         min=0.0,
         config=True,
-        help="Seconds before a limit of the GPU server ends an idle slice at which its user is warned.",
+        help="Seconds before a limit of the GPU server ends what an idle kernel has on the GPU at which its user is "
+        "warned; at most half of that limit.",
     )
 
     @default("server")
@@ -77,7 +79,7 @@ class TFusionExtension(ExtensionApp):
         """Of the newest event about slices."""
         self._difference = Difference()
         self._stop_listening: Callable[[], None] = _nothing
-        main = Path(self.server).absolute() if self.server else default_socket().absolute()
+        main = Path(os.path.abspath(self.server or default_socket()))
         self._main = main
         self.view = View(main, self.records, time.monotonic)
         self.notices = Notices(lambda data: self._emit(NOTICES_SCHEMA, data), self.idle_warning_s)
@@ -105,15 +107,15 @@ class TFusionExtension(ExtensionApp):
 
     async def stop_extension(self) -> None:
         """The server ends."""
-        self._stop_listening()
+        if self._loop is None:
+            return  # it was stopped before
         self._loop = None
+        self._stop_listening()
+        self._events.remove_listener(schema_id=KERNEL_ACTIONS_SCHEMA, listener=self._kernels_changed)
         if self._flush is not None:
             self._flush.cancel()
         self.notices.close()
-        try:
-            prometheus_client.REGISTRY.unregister(self.collector)
-        except KeyError:
-            pass  # it was stopped before
+        prometheus_client.REGISTRY.unregister(self.collector)
         links, self._links = list(self._links.values()), {}
         for link in links:
             await asyncio.to_thread(link.close)
@@ -186,18 +188,19 @@ class TFusionExtension(ExtensionApp):
         self.view.take(socket, change)
         self._host_changed |= self.host_view
         ours = {r.slice_id: r for r in self.records() if r.lease.client.socket == socket}
-        for ending in change.endings:
+        there = self.view.daemons[socket].slices
+        for ending in dict.fromkeys(change.endings):
             if ending.slice_id in ours:
                 if ending.kind is EndingKind.SLICE:
                     self.view.note_end(ending.slice_id, ending.sentence)
-                self.notices.ended(ours[ending.slice_id], ending)
-        there = self.view.daemons[socket].slices
+                others = ending.slice_id in there and there[ending.slice_id][1].sessions > 0
+                self.notices.ended(ours[ending.slice_id], ending, others)
         for slice_id, record in ours.items():
             if slice_id in known and slice_id not in there:
                 self.notices.lost(record, UNKNOWN_SLICE)
         for s in change.slices:
             if s.slice_id in ours:
-                self.notices.note_limit(ours[s.slice_id], s.ends_in_s)
+                self.notices.note_limit(ours[s.slice_id], s.idle_s, s.ends_in_s)
         self._note()
 
     def _lose(self, socket: Path, sentence: str) -> None:

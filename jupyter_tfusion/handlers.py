@@ -150,7 +150,10 @@ class KernelStoryHandler(_KernelHandler):
     async def get(self, kernel_id: str) -> None:
         """The decisions and their reasons, oldest first."""
         record = self.kernel(kernel_id)
-        self.finish(story(await on_thread(lambda: record.lease.client.story(record.slice_id))))
+        # That of a slice that has ended can still be told, though its own connection is closed.
+        link = self.extension.link(record.lease.client.socket)
+        client = (link and link.client) or record.lease.client
+        self.finish(story(await on_thread(lambda: client.story(record.slice_id))))
 
 
 class HostHandler(_HostHandler):

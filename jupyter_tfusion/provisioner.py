@@ -335,10 +335,15 @@ def _close_lease(lease: SliceLease) -> None:
 
 
 def _close_forgotten_lease(kernel_id: str, lease: SliceLease) -> None:
-    """For a lease whose provisioner is gone: on a thread, as this may be the event loop's; at exit there and then."""
-    LEASES.forget(kernel_id, lease)
+    """For a lease whose provisioner is gone: on a thread of its own, as the garbage collector may call this on any,
+    the event loop's or one that holds the lock of LEASES; at exit there and then."""
+
+    def close() -> None:
+        LEASES.forget(kernel_id, lease)
+        _close_lease(lease)
+
     if threading.main_thread().is_alive():
-        threading.Thread(target=_close_lease, args=(lease,), name="tfusion-close", daemon=True).start()
+        threading.Thread(target=close, name="tfusion-close", daemon=True).start()
     else:
         with contextlib.suppress(TFusionError):  # it expires by itself
             _close_lease(lease)

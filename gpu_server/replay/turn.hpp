@@ -72,7 +72,7 @@ class Turn {
     std::atomic<std::uint64_t> resident_bytes;
     std::atomic<std::uint64_t> fixed_bytes;    // of the resident ones, what cannot be swapped out
     std::atomic<std::uint64_t> swapped_bytes;  // that are not resident; those under way are
-    std::atomic<std::uint64_t> stored_bytes;   // room taken on the host, memory and disk
+    std::atomic<std::uint64_t> stored_bytes;   // room taken for them in the store; the next: on disk
     std::atomic<std::uint64_t> spilled_bytes;
     std::atomic<std::uint64_t> swapped_out_bytes;  // ever, as the four after it
     std::atomic<std::uint64_t> swapped_in_bytes;

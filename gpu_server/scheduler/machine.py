@@ -164,6 +164,7 @@ class GpuScheduler:
                 gpu_ns=int(s.gpu_ns),
                 resident_bytes=s.report.resident_bytes,
                 swapped_bytes=s.report.swapped_bytes,
+                has_work=s.report.has_work,
                 allowance_bytes=s.allowance_bytes,
                 why=_why(s),
                 worked_ns=s.worked_ns,

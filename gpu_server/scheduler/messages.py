@@ -98,6 +98,8 @@ class SessionState:
     """GPU time charged to this session."""
     resident_bytes: int
     swapped_bytes: int
+    has_work: bool
+    """It has commands to replay, or work on the GPU, by its last report."""
     allowance_bytes: int
     """What was ordered last."""
     why: str

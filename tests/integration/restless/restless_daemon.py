@@ -95,7 +95,9 @@ class RestlessScheduler:
 
     def state(self) -> list[SessionState]:
         return [
-            SessionState(session_id, self._slices[session_id], Phase.RUNNING, None, 0, 0, 0, 0, 0, "", 0)
+            SessionState(
+                session_id, self._slices[session_id], Phase.RUNNING, None, 0, 0, 0, 0, True, 0, "", 0
+            )
             for session_id in self._slices
         ]
 

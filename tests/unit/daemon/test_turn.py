@@ -105,6 +105,13 @@ def test_a_report_is_what_the_worker_wrote(turn: Turn, words: memoryview) -> Non
     assert turn.swaps + turn.swaps == Swaps(4, 6, 8, 10)
 
 
+def test_sizes_are_believed_only_as_far_as_sums_of_them_can_be_told(turn: Turn, words: memoryview) -> None:
+    for word in range(8, 22):
+        words[word] = (1 << 64) - 1
+    told = turn.report(0)
+    assert told.resident_bytes == told.swapped_bytes == turn.resident_bytes == turn.spilled_bytes == 1 << 50
+
+
 def test_the_bell_may_be_heard_without_having_rung(turn: Turn) -> None:
     turn.heard()
     os.eventfd_write(turn.bell_fd, 2)
