@@ -75,8 +75,9 @@ class TFusionExtension(ExtensionApp):
         self._flush: asyncio.TimerHandle | None = None
         self._flushed_at = 0.0
         self._host_changed = False
-        self.serial = 0
-        """Of the newest event about slices."""
+        self.serial = time.time_ns() // 1_000_000
+        """Of the newest event about slices. A server that was restarted begins above where it was, so browsers that
+        still know the one before notice."""
         self._difference = Difference()
         self._stop_listening: Callable[[], None] = _nothing
         main = Path(os.path.abspath(self.server or default_socket()))

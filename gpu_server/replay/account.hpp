@@ -21,7 +21,7 @@ class SliceAccount {
 
   bool reserve(std::uint64_t bytes);  // false: the slice's limit would be passed
   void give_back(std::uint64_t bytes);
-  void note_peak();            // of what all sessions have, when what was reserved is there
+  void note_peak();            // of what all sessions have reserved, when it may be taken
   std::uint64_t used() const;  // by all sessions of the slice
   std::uint64_t mine() const;
   std::uint64_t limit() const { return limit_bytes_; }

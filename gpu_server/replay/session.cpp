@@ -248,8 +248,10 @@ void Session::ring_if_due(std::uint64_t now) {
   turn_.ring();
 }
 
+// A count that the client lowers again is none.
 void Session::tell_calls() {
-  account_.tell_calls(call_count_, shared().control().refused_calls.load(std::memory_order_relaxed));
+  refused_count_ = std::max(refused_count_, shared().control().refused_calls.load(std::memory_order_relaxed));
+  account_.tell_calls(call_count_, refused_count_);
 }
 
 void Session::publish_use() {

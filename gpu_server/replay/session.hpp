@@ -310,6 +310,7 @@ class Session {
   std::mutex stop_mutex_;
   Ending stop_request_;
   std::uint64_t call_count_ = 0;
+  std::uint32_t refused_count_ = 0;
 };
 
 }  // namespace tfusion::replay

@@ -122,17 +122,14 @@ void Session::keep_pace(wire::Opcode opcode) {
   }
 }
 
-// Before memory is mapped: while others compete, a program that does little else waits. Answers and orders do
-// not.
+// Before memory is mapped: while others compete, a program that does little else waits a moment. Answers do
+// not; an order that comes meanwhile ends the wait.
 void Session::keep_mapping_pace() {
-  while (turn_.order().contended && !stopping_.load() && !ending_) {
+  const std::uint64_t until_ns = now_ns() + MappingBudget::kMostWaitNs;
+  while (turn_.order().contended && !turn_.changed() && !stopping_.load()) {
     const std::uint32_t nudges = nudges_.load();
-    const std::uint64_t closed_ns = mappings_budget_.closed_for_ns(now_ns());
-    if (closed_ns == 0) return;
-    if (turn_.changed()) {
-      obey();
-      continue;
-    }
+    const std::uint64_t now = now_ns(), closed_ns = mappings_budget_.closed_for_ns(now);
+    if (closed_ns == 0 || now >= until_ns) return;
     if (!pending_.poll())
       futex_wait(nudges_, nudges, pending_.empty() ? closed_ns : std::min(closed_ns, kFirstNapNs));
   }

@@ -109,12 +109,14 @@ function addSliceCommand(
       return slice !== undefined && canDo(action, slice);
     },
     execute: async args => {
-      if (action === 'reset' && !(await agrees(parts, args))) {
+      const { sliceId } = args;
+      // Before the dialog: behind it, another notebook may have come to the front.
+      const kernelId = kernelIdOf(parts, args);
+      const named = kernelId === undefined ? args : { ...args, kernelId };
+      if (action === 'reset' && !(await agrees(parts, named))) {
         return;
       }
       await reporting(trans.__('It could not be done.'), async () => {
-        const { sliceId } = args;
-        const kernelId = kernelIdOf(parts, args);
         if (typeof sliceId === 'string') {
           await vgpu.api.onSlice(sliceId, action);
         } else if (kernelId !== undefined) {

@@ -1,6 +1,7 @@
 /**
  * What everybody on this host does, for those with the right to see it. Alive only while its view is shown: fetched
- * when it opens and when the server says that something has changed, once a second at the most.
+ * when it opens and when the server says that something has changed, once a second at the most; the timeline, which is
+ * large, every ten seconds.
  */
 import { Signal } from '@lumino/signaling';
 import type { ISignal } from '@lumino/signaling';
@@ -10,6 +11,7 @@ import { aged } from './wire';
 import type { IHost, ITimeline } from './wire';
 
 const LEAST_MS = 1000;
+const TIMELINE_LEAST_MS = 10_000;
 
 export interface IHostSource {
   host(): Promise<IHost>;
@@ -66,21 +68,31 @@ export class HostModel {
     if (this.isFetching) {
       this.askAgain = true;
     } else {
-      this.timer ??= setTimeout(
-        () => {
-          this.timer = undefined;
-          void this.fetch();
-        },
-        Math.max(0, this.fetchedMs + LEAST_MS - Date.now())
-      );
+      this.askIn(this.fetchedMs + LEAST_MS - Date.now());
     }
+  }
+
+  /** In place of the moment that was chosen before. */
+  private askIn(delayMs: number): void {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(
+      () => {
+        this.timer = undefined;
+        void this.fetch();
+      },
+      Math.max(0, delayMs)
+    );
   }
 
   private async fetch(): Promise<void> {
     this.isFetching = true;
     try {
-      [this._host, this._timeline] = await Promise.all([this.source.host(), this.source.timeline()]);
+      this._host = await this.source.host();
       this.hostMs = Date.now();
+      if (this.hostMs - this.timelineMs >= TIMELINE_LEAST_MS) {
+        this._timeline = await this.source.timeline();
+        this.timelineMs = this.hostMs;
+      }
       this._problem = '';
     } catch (error) {
       // The model of one's own slices asks again when the server is back, and then says that the host has changed.
@@ -92,6 +104,9 @@ export class HostModel {
     if (this.askAgain && this._isShown) {
       this.askAgain = false;
       this.onHostChanged();
+    } else if (this._isShown && this.timelineMs < this.hostMs) {
+      // The last change belongs into the timeline, too.
+      this.askIn(this.timelineMs + TIMELINE_LEAST_MS - Date.now());
     }
   }
 
@@ -104,5 +119,6 @@ export class HostModel {
   private askAgain = false;
   private fetchedMs = 0;
   private hostMs = 0;
+  private timelineMs = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
 }

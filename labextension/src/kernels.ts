@@ -41,10 +41,6 @@ export class KernelPlaces {
     return undefined;
   }
 
-  dispose(): void {
-    Signal.clearData(this);
-  }
-
   private onRunning(): void {
     this._changed.emit();
   }
@@ -77,10 +73,6 @@ export class CurrentKernel {
 
   get kernelId(): string | undefined {
     return this._context?.session?.kernel?.id;
-  }
-
-  dispose(): void {
-    Signal.clearData(this);
   }
 
   private follow(): void {

@@ -26,6 +26,8 @@ const LATE_SERIALS = 100;
 interface IKnown {
   readonly slice: ISlice;
   readonly atMs: number;
+  /** When it was opened, as it was first told: the order of the cards. */
+  readonly bornMs: number;
 }
 
 /** An event of Jupyter's stream, as far as we look at it. */
@@ -85,8 +87,8 @@ export class SliceModel {
   /** As of now, the oldest first, so that a card keeps its place. */
   get slices(): readonly ISlice[] {
     return [...this._slices.values()]
-      .map(known => this.asOfNow(known))
-      .sort((a, b) => Math.round(b.age_s - a.age_s) || a.slice_id.localeCompare(b.slice_id));
+      .sort((a, b) => a.bornMs - b.bornMs || a.slice.slice_id.localeCompare(b.slice.slice_id))
+      .map(known => this.asOfNow(known));
   }
 
   sliceOf(kernelId: string | undefined): ISlice | undefined {
@@ -96,10 +98,6 @@ export class SliceModel {
     // A kernel whose slice has ended and that got another one has both for a moment.
     const all = this.slices.filter(slice => slice.kernel_id === kernelId);
     return all.find(slice => slice.phase !== 'ended') ?? all[0];
-  }
-
-  gpuOf(slice: ISlice): IGpu | undefined {
-    return this._gpus.find(gpu => gpu.uuid === slice.gpu_uuid);
   }
 
   historyOf(slice: ISlice): History {
@@ -172,10 +170,6 @@ export class SliceModel {
     }
   }
 
-  get isDisposed(): boolean {
-    return this._isDisposed;
-  }
-
   dispose(): void {
     this._isDisposed = true;
     this.stopTimer();
@@ -207,7 +201,12 @@ export class SliceModel {
     }
     if (this._wasOut) {
       this._wasOut = false;
-      this.askIn(STREAM_BACK_MS);
+      this._lookAgainMs = this.now() + STREAM_BACK_MS;
+    }
+    // Also where something else made us ask meanwhile: that may have been before the stream was back.
+    const waitMs = this._lookAgainMs - this.now();
+    if (waitMs > 0) {
+      this.askIn(waitMs);
     }
     this._changed.emit();
     this._hostChanged.emit();
@@ -220,8 +219,9 @@ export class SliceModel {
     this._problem = error instanceof Error ? error.message : String(error);
     this._meanwhile.splice(0).forEach(change => this.apply(change));
     this._wasOut = true;
-    // An extension that is not there does not come without a restart of the server, and that is a failure to see.
-    if (!(error instanceof NotInstalled)) {
+    // An extension that is not there does not come without a restart of the server, and that is a failure to see. One
+    // that was there is only hidden, by a proxy whose server is away.
+    if (!(error instanceof NotInstalled) || this._isLoaded) {
       this.askIn(this._retryMs * (0.75 + Math.random() / 2));
       this._retryMs = Math.min(this._retryMs * 2, RETRY_MOST_MS);
     }
@@ -256,7 +256,8 @@ export class SliceModel {
     const before = this._slices.get(slice.slice_id);
     const atMs = this.now();
     this.historyOf(slice).note(atMs, slice, before?.slice.phase === 'idle');
-    this._slices.set(slice.slice_id, { slice, atMs });
+    const bornMs = before?.bornMs ?? atMs - slice.age_s * 1000;
+    this._slices.set(slice.slice_id, { slice, atMs, bornMs });
   }
 
   private asOfNow(known: IKnown): ISlice {
@@ -298,6 +299,7 @@ export class SliceModel {
   private _askAgain = false;
   private _meanwhile: IChange[] = [];
   private _wasOut = false;
+  private _lookAgainMs = 0;
   private _retryMs = RETRY_MS;
   private _doubtMs = RETRY_MS;
   private _timer: ReturnType<typeof setTimeout> | undefined;

@@ -10,6 +10,9 @@ import { ServerConnection } from '@jupyterlab/services';
 import { asHost, asState, asTimeline } from './wire';
 import type { IHost, IState, ITimeline } from './wire';
 
+/** A question that hangs for longer counts as one that failed. */
+const PATIENCE_MS = 30_000;
+
 /** The Jupyter server does not answer. */
 export class Unreachable extends Error {
   constructor(cause: unknown) {
@@ -71,7 +74,8 @@ export class Api {
     let response: Response;
     let text: string;
     try {
-      response = await ServerConnection.makeRequest(url, { method }, this.settings);
+      const signal = AbortSignal.timeout(PATIENCE_MS);
+      response = await ServerConnection.makeRequest(url, { method, signal }, this.settings);
       text = await response.text();
     } catch (error) {
       throw new Unreachable(error);

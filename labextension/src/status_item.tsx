@@ -30,11 +30,6 @@ export class StatusItem extends ReactWidget {
     return this._activeChanged;
   }
 
-  override dispose(): void {
-    Signal.clearData(this);
-    super.dispose();
-  }
-
   protected override render(): React.JSX.Element | null {
     const { model, current, trans } = this.vgpu;
     const slice = model.sliceOf(current.kernelId);
@@ -43,6 +38,14 @@ export class StatusItem extends ReactWidget {
     }
     const state = stateOf(slice, trans);
     const memory = trans.__('%1 / %2', formatBytes(slice.used_bytes), formatBytes(slice.vram_bytes));
+    if (model.problem !== '') {
+      return (
+        <button type="button" data-phase="unknown" title={model.problem} onClick={this.onClick}>
+          <span className="jp-tfusion-dot" aria-hidden="true" />
+          {trans.__('GPU: not known')}
+        </button>
+      );
+    }
     const title = [trans.__('GPU: %1', state), memoryOf(slice, trans), explanationOf(slice, trans)]
       .filter(line => line !== '')
       .join('\n');

@@ -38,7 +38,7 @@ export function Timeline(props: { timeline: ITimeline; trans: TranslationBundle 
     return null;
   }
   const nowS = timeline.now_s;
-  const fromS = Math.min(...rows.flatMap(row => row.samples.map(sample => sample.at_s)));
+  const fromS = Math.min(...rows.map(row => row.samples[0]?.at_s ?? nowS));
   const lengthS = Math.max(1, nowS - fromS);
   const x = (atS: number) => (WIDTH * (atS - fromS)) / lengthS;
   const height = rows.length * (ROW + GAP);

@@ -9,11 +9,12 @@ import { MIB, change, gpu, slice, state } from './answers';
 describe("the teacher's model", () => {
   let slices: SliceModel;
   let asked: number;
+  let timelines: number;
   let host: HostModel;
 
   beforeEach(async () => {
     jest.useFakeTimers();
-    asked = 0;
+    asked = timelines = 0;
     slices = new SliceModel({ fetchState: () => Promise.resolve(state({ serial: 0 })) });
     await slices.resync();
     host = new HostModel(
@@ -22,7 +23,10 @@ describe("the teacher's model", () => {
           asked += 1;
           return Promise.resolve({ gpus: [gpu()], slices: [slice()] });
         },
-        timeline: () => Promise.resolve({ now_s: 0, slices: [] })
+        timeline: () => {
+          timelines += 1;
+          return Promise.resolve({ now_s: 0, slices: [] });
+        }
       },
       slices
     );
@@ -46,6 +50,17 @@ describe("the teacher's model", () => {
     }
     expect(asked).toBeGreaterThanOrEqual(9);
     expect(asked).toBeLessThanOrEqual(12);
+  });
+
+  it('asks for the timeline more seldom, and once more behind the last change', async () => {
+    host.isShown = true;
+    await jest.advanceTimersByTimeAsync(0);
+    expect(timelines).toBe(1);
+    slices.onEvent(change({ serial: 1, host_changed: true }));
+    await jest.advanceTimersByTimeAsync(5000);
+    expect([asked, timelines]).toEqual([2, 1]);
+    await jest.advanceTimersByTimeAsync(600_000);
+    expect([asked, timelines]).toEqual([3, 2]);
   });
 
   it('asks nothing while its view is hidden', async () => {

@@ -64,6 +64,56 @@ describe('the model', () => {
     expect(model.sliceOf('k1')?.phase).toBe('waiting');
   });
 
+  it('notices a server that was restarted by the numbers of its events', async () => {
+    server.next = () => Promise.resolve(state({ serial: 1_000_050 }));
+    await model.resync();
+    server.next = () => Promise.resolve(state({ serial: 1_060_000, slices: [] }));
+    model.onEvent(change({ serial: 1_060_000 }));
+    await jest.advanceTimersByTimeAsync(0);
+    expect(server.asked).toBe(2);
+    expect(model.slices).toHaveLength(0);
+  });
+
+  it('looks again when the stream is back, whatever else made it ask meanwhile', async () => {
+    await model.resync();
+    model.onConnectionFailure();
+    await jest.advanceTimersByTimeAsync(20_000);
+    await model.resync(); // the page was looked at
+    const asked = server.asked;
+    await jest.advanceTimersByTimeAsync(30_000);
+    expect(server.asked).toBe(asked + 1);
+    await jest.advanceTimersByTimeAsync(3_600_000);
+    expect(server.asked).toBe(asked + 1);
+  });
+
+  it('asks on when an extension that was there is hidden by a proxy', async () => {
+    await model.resync();
+    server.next = () => Promise.reject(new NotInstalled());
+    await model.resync();
+    expect(model.problem).not.toBe('');
+    server.next = () => Promise.resolve(state({ serial: 1 }));
+    await jest.advanceTimersByTimeAsync(3000);
+    expect(model.problem).toBe('');
+  });
+
+  it('keeps the cards in the order in which slices were opened', async () => {
+    const two = [
+      slice({ slice_id: 'b', age_s: 10.6 }),
+      slice({ slice_id: 'a', kernel_id: 'k2', age_s: 10.1 })
+    ];
+    server.next = () => Promise.resolve(state({ serial: 1, slices: two }));
+    await model.resync();
+    for (const [serial, jitter] of [2, 3, 4, 5].map(n => [n, n / 50] as const)) {
+      model.onEvent(
+        change({
+          serial,
+          slices: two.map((one, i) => ({ ...one, age_s: one.age_s + (i - 0.5) * jitter * 10 }))
+        })
+      );
+      expect(model.slices.map(one => one.slice_id)).toEqual(['b', 'a']);
+    }
+  });
+
   it('drops an event that the state contains already', async () => {
     server.next = () => Promise.resolve(state({ serial: 7 }));
     await model.resync();
@@ -167,7 +217,7 @@ describe('the model', () => {
     model.onEvent(change({ serial: 2, host_changed: true }));
     model.onEvent(change({ serial: 3, gpus: [gpu({ waiting: 2 })] }));
     expect(told).toBe(1);
-    expect(model.gpuOf(slice())?.waiting).toBe(2);
+    expect(model.gpus[0]?.waiting).toBe(2);
   });
 
   it('counts on what only time changes, without asking', async () => {
