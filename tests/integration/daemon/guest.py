@@ -141,6 +141,13 @@ class Guest:
         self.cu("cuGetErrorString")(46, ctypes.byref(sentence))
         return (sentence.value or b"").decode()
 
+    def churn(self, count: str, mib: str) -> str:
+        """Takes and gives back memory in a loop."""
+        for _ in range(int(count)):
+            self.cu("cuMemAlloc_v2")(ctypes.byref(self.address), ctypes.c_size_t(int(mib) << 20))
+            self.cu("cuMemFree_v2")(self.address)
+        return "churned"
+
     def unknown(self) -> str:
         """Calls something that no virtual GPU has."""
         self.cu("cuProfilerInitialize")(None, None, 0)

@@ -57,6 +57,20 @@ def test_two_that_do_not_fit_take_turns_and_keep_their_memory(small: Any) -> Non
     assert one.words() == two.words() == ""
 
 
+def test_who_takes_memory_in_a_loop_gives_memory_up_and_comes_back(small: Any) -> None:
+    churns, other = small.guest("48MiB"), small.guest("48MiB")
+    for guest in (churns, other):
+        guest.ask("start")
+    assert churns.ask("fill 32 1") == "ok filled"
+    churns.say("churn 300 2")
+    assert other.ask("fill 40 2") == "ok filled"
+    assert other.ask("unchanged") == "ok unchanged"
+    assert churns.process.stdout.readline() == "ok churned\n"
+    for guest in (churns, other, churns):
+        assert guest.ask("unchanged") == "ok unchanged"
+    never_too_much(small)
+
+
 def observed(guest: Any, *mark: str) -> dict[str, Any]:
     answer: dict[str, Any] = json.loads(guest.ask(" ".join(["observe", *mark])).removeprefix("ok "))
     return answer
