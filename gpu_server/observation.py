@@ -19,6 +19,8 @@ MAX_ROWS = 64
 MARKS = 8
 # In the order of SessionPhase in the header; the words are those of gpu_server.scheduler.Phase.
 PHASES = ("idle", "running", "waiting", "swapping in", "swapping out", "swapped out")
+# Of a slice with several sessions, the first of these that any of them has says what the slice does.
+MOST_TELLING = ("running", "swapping in", "waiting", "swapping out", "idle", "swapped out")
 SIZE_BYTES = FACTS.size + HEAD.size + MAX_ROWS * ROW.size
 
 _BUS_ID = re.compile(r"([0-9a-fA-F]{4,8}):([0-9a-fA-F]{2}):([0-9a-fA-F]{2})\.0\Z")

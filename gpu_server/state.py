@@ -12,6 +12,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gpu_server.observation import MOST_TELLING
 from gpu_server.proto import control_pb2 as pb
 from gpu_server.scheduler import Phase
 from gpu_server.slices import Slice
@@ -35,14 +36,6 @@ DEADLINE_STEP_S = 5.0
 """A deadline of a limit that has moved by less has not changed."""
 
 ENDED = "ended"
-_MOST_FIRST = (
-    Phase.RUNNING,
-    Phase.SWAPPING_IN,
-    Phase.WAITING,
-    Phase.SWAPPING_OUT,
-    Phase.IDLE,
-    Phase.SWAPPED_OUT,
-)
 
 
 async def gpu_states(server: GpuServer) -> list[pb.Gpu]:
@@ -109,7 +102,7 @@ def _phase(phases: Sequence[Phase], swapped: int, resident: int) -> Phase:
     """Of a slice's sessions the one that does most; a slice of which everything is on the host is swapped out."""
     if not phases:
         return Phase.IDLE
-    most = min(phases, key=_MOST_FIRST.index)
+    most = min(phases, key=lambda phase: MOST_TELLING.index(phase.value))
     return Phase.SWAPPED_OUT if most is Phase.IDLE and swapped and not resident else most
 
 

@@ -27,8 +27,8 @@ log = logging.getLogger("tfusion.jupyter")
 FIRST_RETRY_S = 2.0
 LAST_RETRY_S = 30.0
 UNREADABLE = (
-    "What the GPU server says could not be read; Jupyter's log says why. Install the same version of jupyter-tfusion on "
-    "both sides, then restart both."
+    "What the GPU server says could not be read; Jupyter's log says why. Install the same version of jupyter-tfusion "
+    "on both sides, then restart both."
 )
 
 STOPPED = "The GPU server has stopped, and with it all that ran on the GPU."
@@ -97,10 +97,7 @@ class DaemonLink:
                 log.exception("The link to the GPU server at %s broke", self.socket)
                 self._say(UNREADABLE)
             if not self._closed:
-                if self._wake.wait(pause_s):
-                    pause_s = FIRST_RETRY_S
-                else:
-                    pause_s = min(LAST_RETRY_S, 1.5 * pause_s)
+                pause_s = FIRST_RETRY_S if self._wake.wait(pause_s) else min(LAST_RETRY_S, 1.5 * pause_s)
 
     def _follow(self) -> None:
         # The default socket's folder must be ours alone, which connect() looks at if it is not told the path.

@@ -9,21 +9,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from gpu_server.client import TimelineSample
+from gpu_server.observation import MOST_TELLING
 
 WINDOW_S = 600.0
 STEP_S = 1.0
 """No two samples of a slice are closer; of those that are, the last one stays."""
-
-_MOST_FIRST = (
-    "running",
-    "swapping in",
-    "waiting",
-    "swapping out",
-    "idle",
-    "swapped out",
-    "hibernated",
-    "ended",
-)
 
 
 def slice_samples(samples: Iterable[TimelineSample], now_s: float) -> list[dict[str, Any]]:
@@ -54,4 +44,4 @@ def _together(at_s: float, samples: list[TimelineSample]) -> dict[str, Any]:
 
 
 def _rank(phase: str) -> int:
-    return _MOST_FIRST.index(phase) if phase in _MOST_FIRST else len(_MOST_FIRST)
+    return MOST_TELLING.index(phase) if phase in MOST_TELLING else len(MOST_TELLING)

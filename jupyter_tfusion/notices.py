@@ -86,7 +86,8 @@ class Notices:
     def _warn(self, record: Record, left_s: float) -> None:
         self._warnings.pop(record.slice_id, None)
         self._warned.add(record.slice_id)
-        sentence = f"This kernel has not used the GPU for a while; what it has there is given back in {_duration(left_s)}."
+        left = _duration(left_s)
+        sentence = f"This kernel has not used the GPU for a while; what it has there is given back in {left}."
         self._tell(record, "idle_warning", sentence, KEEP)
 
     def _tell(self, record: Record, kind: str, sentence: str, what_to_do: str) -> None:

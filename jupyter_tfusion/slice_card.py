@@ -10,11 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
-from gpu_server.observation import Observation
+from gpu_server.observation import MOST_TELLING, Observation
 from gpu_server.sizes import format_size
 
-# The first that fits any of the sessions says what the slice does.
-_MOST_TELLING = ("swapping in", "swapping out", "waiting", "running", "swapped out", "idle")
 _NO_SESSION = "no program uses the GPU at the moment"
 
 _CARD = (
@@ -49,7 +47,7 @@ class SliceCard:
     def state(self) -> str:
         """What the slice does now, in words."""
         sessions = self.slice.sessions
-        phase = next((p for p in _MOST_TELLING if any(s.phase == p for s in sessions)), _NO_SESSION)
+        phase = next((p for p in MOST_TELLING if any(s.phase == p for s in sessions)), _NO_SESSION)
         if phase == "waiting":
             return _with_place(phase, [s.place for s in sessions if s.place])
         return phase

@@ -45,11 +45,12 @@ def test_memory_tells_what_lies_where() -> None:
     ("sessions", "state"),
     [
         ([session(), session("running")], "running"),
-        ([session("running"), session("waiting", 3), session("waiting", 2)], "waiting: place 2"),
+        ([session("running"), session("waiting", 3)], "running"),
+        ([session(), session("waiting", 3), session("waiting", 2)], "waiting: place 2"),
         ([session("waiting", 1)], "waiting: next"),
         ([session("waiting")], "waiting"),
         ([session("swapping in"), session("waiting", 1)], "swapping in"),
-        ([session("swapped out"), session()], "swapped out"),
+        ([session("swapped out"), session()], "idle"),
     ],
 )
 def test_the_state_is_the_most_telling_one(sessions: list[ObservedSession], state: str) -> None:
