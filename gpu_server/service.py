@@ -223,8 +223,11 @@ class ControlService:
         """See control.proto."""
         with self._server.state.watch() as changes:
             await context.send_initial_metadata(())  # as for events
-            async for change in changes:
-                yield change
+            try:
+                async for change in changes:
+                    yield change
+            except TFusionError as error:
+                await _refuse(context, error)
 
     def _note_request(self) -> None:
         self.last_request_at = self._server.clock()

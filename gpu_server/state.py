@@ -12,6 +12,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gpu_server.errors import TFusionError
 from gpu_server.observation import MOST_TELLING
 from gpu_server.proto import control_pb2 as pb
 from gpu_server.scheduler import Phase
@@ -210,10 +211,10 @@ class StateWatch:
                     await asyncio.wait_for(self._dirty.wait(), SAMPLE_S)
                 except asyncio.TimeoutError:
                     pass
-        except Exception:
+        except Exception as error:
             log.exception("the state could not be told")
             for watcher in self._watchers:
-                watcher.end()  # they ask again, rather than wait for nothing
+                watcher.fail(f"The state of this GPU server cannot be told: {error}.")
         finally:
             self._task = None
             self._gpus, self._slices, self._endings = [], {}, []
@@ -243,13 +244,17 @@ class StateWatch:
 
 
 class StateWatcher:
-    """One watcher's stream: an asynchronous iterator that ends when the daemon stops."""
+    """One watcher's stream: an asynchronous iterator that ends when the daemon stops.
+
+    Raises TFusionError when the watch broke; who watches again may have more luck.
+    """
 
     def __init__(self, watch: StateWatch) -> None:
         self._watch = watch
         self._unread: list[pb.StateChange] = []
         self._needs_all = True
         self._ended = False
+        self._why = ""
         self._ready = asyncio.Event()
 
     def offer(self, change: pb.StateChange, whole: pb.StateChange) -> None:
@@ -272,6 +277,11 @@ class StateWatcher:
         self._ended = True
         self._ready.set()
 
+    def fail(self, sentence: str) -> None:
+        """The watch's: it broke, so nothing follows."""
+        self._why = sentence
+        self.end()
+
     def __enter__(self) -> StateWatcher:
         return self
 
@@ -283,6 +293,8 @@ class StateWatcher:
 
     async def __anext__(self) -> pb.StateChange:
         await self._ready.wait()
+        if self._why:
+            raise TFusionError(self._why)
         if self._ended:
             raise StopAsyncIteration
         change = self._unread.pop(0)

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from gpu_server.errors import TFusionError
 from gpu_server.proto import control_pb2 as pb
-from gpu_server.state import BACKLOG, StateWatcher
+from gpu_server.state import BACKLOG, StateWatch, StateWatcher
 
 
-class Watch:
+class Server:
+    """What a watch needs of a daemon without GPUs and slices, which may be broken."""
+
     def __init__(self) -> None:
-        self.forgotten: list[Any] = []
+        self.broken = False
+        self.inventory: Any = SimpleNamespace(utilization_percent=self._utilization, gpus=list)
+        self.turns = SimpleNamespace(work=dict)
+        self.registry = SimpleNamespace(slices=list)
 
-    def forget(self, watcher: Any) -> None:
-        self.forgotten.append(watcher)
+    async def _utilization(self) -> dict[str, int]:
+        if self.broken:
+            raise ValueError("a number that cannot be")
+        return {}
+
+
+def new_watch(server: Any = None) -> StateWatch:
+    return StateWatch(server or Server())
 
 
 WHOLE = pb.StateChange(full=True, slices=[pb.Slice(slice_id="a")])
@@ -27,7 +40,7 @@ def change(slice_id: str = "a") -> pb.StateChange:
 
 
 async def test_the_first_message_is_all_there_is_then_come_changes() -> None:
-    watcher = StateWatcher(Watch())  # type: ignore[arg-type]
+    watcher = StateWatcher(new_watch())
     watcher.offer(change(), WHOLE)
     watcher.offer(change("b"), WHOLE)
     assert (await anext(watcher)).full
@@ -35,7 +48,7 @@ async def test_the_first_message_is_all_there_is_then_come_changes() -> None:
 
 
 async def test_what_is_no_change_is_not_told() -> None:
-    watcher = StateWatcher(Watch())  # type: ignore[arg-type]
+    watcher = StateWatcher(new_watch())
     watcher.offer(pb.StateChange(), WHOLE)
     assert (await anext(watcher)).full
     watcher.offer(pb.StateChange(), WHOLE)
@@ -44,7 +57,7 @@ async def test_what_is_no_change_is_not_told() -> None:
 
 
 async def test_who_does_not_read_gets_all_there_is_instead_of_a_backlog() -> None:
-    watcher = StateWatcher(Watch())  # type: ignore[arg-type]
+    watcher = StateWatcher(new_watch())
     for number in range(10 * BACKLOG):
         watcher.offer(change(str(number)), pb.StateChange(full=True, slices=[pb.Slice(slice_id=str(number))]))
         assert len(watcher._unread) <= BACKLOG
@@ -58,9 +71,27 @@ async def test_who_does_not_read_gets_all_there_is_instead_of_a_backlog() -> Non
 
 
 async def test_the_end_of_the_watch_ends_the_stream() -> None:
-    watch = Watch()
-    with StateWatcher(watch) as watcher:  # type: ignore[arg-type]
+    watch = new_watch()
+    with watch.watch() as watcher:
         watcher.offer(change(), WHOLE)
         watcher.end()
         assert [message async for message in watcher] == []
-    assert watch.forgotten == [watcher]
+    assert watch._watchers == set()
+    await watch.close()
+
+
+async def test_a_watch_that_breaks_is_an_error_for_all_and_the_next_one_begins_anew() -> None:
+    server = Server()
+    watch = new_watch(server)
+    with watch.watch() as one, watch.watch() as other:
+        for watcher in (one, other):
+            assert (await anext(watcher)).full
+        server.broken = True
+        watch.note()
+        for watcher in (one, other):
+            with pytest.raises(TFusionError, match="cannot be told: a number that cannot be"):
+                await anext(watcher)
+    server.broken = False
+    with watch.watch() as again:
+        assert (await anext(again)).full
+    await watch.close()
