@@ -36,13 +36,14 @@ class Account:
         self._map = mmap.mmap(self.fd, SIZE_BYTES)
         self._words = memoryview(self._map).cast("Q")
         self._words[0] = limit_bytes
+        self._limit_bytes = limit_bytes  # as workers can write to the page
         self.mark = 0  # number of the last one; 0 is the slice's beginning
         self._peaks = [0]  # known so far, since the last mark, since the one before, ...
 
     @property
     def limit_bytes(self) -> int:
         """The slice's limit."""
-        return self._words[0]
+        return self._limit_bytes
 
     def used_bytes(self, slot: int | None = None) -> int:
         """What the worker of ``slot`` holds, or all workers together."""

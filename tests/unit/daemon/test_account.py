@@ -27,6 +27,15 @@ def test_the_layout_is_limit_then_slots_little_endian(account: Account) -> None:
     account.close()
 
 
+def test_a_worker_that_writes_what_cannot_be_is_believed_up_to_the_limit() -> None:
+    account = Account(limit_bytes=1000)
+    with mmap.mmap(account.fd, SIZE_BYTES) as worker:
+        struct.pack_into("<Q", worker, 0, (1 << 64) - 1)
+        struct.pack_into("<Q", worker, 8 * (1 + 3), (1 << 64) - 1)
+    assert (account.limit_bytes, account.used_bytes(3), account.used_bytes()) == (1000, 1000, 1000)
+    account.close()
+
+
 def test_calls_are_counted_by_slot(account: Account) -> None:
     with mmap.mmap(account.fd, SIZE_BYTES) as worker:
         struct.pack_into("<Q", worker, 8 * (1 + 3 * SLOTS + 5), 12)
