@@ -5,8 +5,6 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from gpu_server.events import EventKind
-
 
 @dataclass(frozen=True)
 class Gpu:
@@ -97,18 +95,6 @@ class StoryEntry:
     age_s: float
     session_id: str
     sentence: str
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened. Sequence numbers rise by one; ``detail`` is a sentence."""
-
-    sequence: int
-    unix_time_s: float
-    kind: EventKind
-    slice_id: str
-    session_id: str
-    detail: str
 
 
 class EndingKind(enum.IntEnum):

@@ -20,7 +20,6 @@ from gpu_server.admin_token import read_admin_token
 from gpu_server.answers import (
     Ending,
     EndingKind,
-    Event,
     Gpu,
     OpenedSlice,
     Session,
@@ -38,7 +37,7 @@ from gpu_server.errors import (
     TFusionError,
     WrongToken,
 )
-from gpu_server.events import EventKind
+from gpu_server.events import Event, EventKind
 from gpu_server.proto import control_pb2 as pb
 from gpu_server.proto import control_pb2_grpc
 from gpu_server.runtime_folder import CONTROL_SOCKET, check_private, default_folder, is_alive

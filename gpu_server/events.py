@@ -31,7 +31,8 @@ class EventKind(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Event:
-    """One event. ``detail`` is a sentence for people; ``unix_time_s`` the wall clock."""
+    """Something that happened. Sequence numbers rise by one; ``detail`` is a sentence for people,
+    ``unix_time_s`` the wall clock."""
 
     sequence: int
     unix_time_s: float
