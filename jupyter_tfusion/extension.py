@@ -80,6 +80,7 @@ class TFusionExtension(ExtensionApp):
         still know the one before notice."""
         self._difference = Difference()
         self._stop_listening: Callable[[], None] = _nothing
+        self._stopped = False
         main = Path(os.path.abspath(self.server or default_socket()))
         self._main = main
         self.view = View(main, self.records, time.monotonic)
@@ -108,8 +109,9 @@ class TFusionExtension(ExtensionApp):
 
     async def stop_extension(self) -> None:
         """The server ends."""
-        if self._loop is None:
-            return  # it was stopped before
+        if self._stopped:
+            return
+        self._stopped = True
         self._loop = None
         self._stop_listening()
         self._events.remove_listener(schema_id=KERNEL_ACTIONS_SCHEMA, listener=self._kernels_changed)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gpu_server.client import read_admin_token
 from jupyter_tfusion.leases import LEASES, Leases
+from jupyter_tfusion.provisioner import _close_forgotten_lease
 
 
 @pytest.fixture
@@ -17,6 +20,17 @@ def told() -> Iterator[list[int]]:
     stop = LEASES.listen(lambda: calls.append(len(LEASES.all())))
     yield calls
     stop()
+
+
+def test_a_collected_provisioner_waits_for_no_lock_of_the_thread_that_collects_it() -> None:
+    closed = threading.Event()
+    lease: Any = SimpleNamespace(close=lambda: None, client=SimpleNamespace(close=closed.set))
+    LEASES.launched("collected", lease)
+    with LEASES._lock:  # the garbage collector may call it from within
+        _close_forgotten_lease("collected", lease)
+        assert "collected" in LEASES._records
+    assert closed.wait(60)
+    assert LEASES.find("collected") is None
 
 
 def test_an_old_slices_end_does_not_touch_a_new_ones_record() -> None:
